@@ -15,6 +15,7 @@
     )
 )]
 
+pub mod describe;
 mod errno;
 pub mod evtchn;
 mod request;

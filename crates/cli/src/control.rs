@@ -1,0 +1,198 @@
+//! Talking to a shared lab's server.
+//!
+//! The server listens at an abstract Unix address, which goes when it goes: nothing is left behind by a server that was
+//! killed. Messages are lines of text in one packet; the answer is `ok`, what was asked for, or `error` and a reason.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use ioctlab_host::isolation::Isolation;
+use ioctlab_host::launch;
+use ioctlab_kernel::{DeviceNumber, Node};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::run::{eprint, plain};
+
+/// The longest message.
+pub(crate) const MESSAGE_MAX: usize = 65_536;
+
+/// A connection to a lab's server.
+pub(crate) struct Connection {
+    socket: OwnedFd,
+    name: String,
+}
+
+/// The address of the lab of this name, of this user.
+pub(crate) fn address(name: &str) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new_abstract_name(format!("{}{name}", prefix()).as_bytes())?)
+}
+
+fn prefix() -> String {
+    format!("ioctlab/{}/", rustix::process::geteuid().as_raw())
+}
+
+/// A socket for either side.
+pub(crate) fn socket() -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Connects to a lab.
+///
+/// # Errors
+/// A sentence that says that there is no such lab, or what else is wrong.
+pub(crate) fn connect(name: &str) -> Result<Connection, String> {
+    let failed = |error: io::Error| format!("connecting to the lab `{name}`: {}", plain(&error));
+    let socket = socket().map_err(failed)?;
+    let address = address(name).map_err(failed)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::CONNREFUSED) => {
+            return Err(format!(
+                "no lab `{name}` is up; `ioctlab up {name}` brings one up, `ioctlab list` lists them"
+            ));
+        }
+        Err(errno) => return Err(failed(errno.into())),
+    }
+    if !is_own(&socket) {
+        return Err(format!("the lab `{name}` is another user's"));
+    }
+    Ok(Connection { socket, name: name.to_owned() })
+}
+
+/// Whether the other side is this user. Anybody may bind or connect to an abstract address.
+pub(crate) fn is_own(socket: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_peercred(socket).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+}
+
+/// The names of the labs that are up.
+pub(crate) fn names() -> io::Result<Vec<String>> {
+    let marker = format!("@{}", prefix());
+    let table = fs::read_to_string("/proc/net/unix")?;
+    let mut names: Vec<String> = table
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(7)?.strip_prefix(&marker).map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+impl Connection {
+    /// Sends a request and returns the answer.
+    ///
+    /// # Errors
+    /// The server's reason, or that it is gone.
+    pub(crate) fn ask(&self, request: &str) -> Result<String, String> {
+        rustix::net::send(&self.socket, request.as_bytes(), SendFlags::NOSIGNAL).map_err(|_| self.gone())?;
+        self.answer()
+    }
+
+    /// The lab's nodes, and the domain to run as.
+    ///
+    /// # Errors
+    /// If the lab has no such domain.
+    pub(crate) fn describe(&self, domain: Option<u16>) -> Result<(Vec<Node>, u16), String> {
+        let request = domain.map_or("describe".to_owned(), |domain| format!("describe {domain}"));
+        let answer = self.ask(&request)?;
+        let mut domain = 0;
+        let mut nodes = Vec::new();
+        for line in answer.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            match *words {
+                ["domain", id] => domain = id.parse().map_err(|_| self.confused())?,
+                ["node", major, minor, permissions, path] => nodes.push(Node {
+                    path: path.to_owned(),
+                    number: DeviceNumber {
+                        major: major.parse().map_err(|_| self.confused())?,
+                        minor: minor.parse().map_err(|_| self.confused())?,
+                    },
+                    permissions: permissions.parse().map_err(|_| self.confused())?,
+                    // The server knows which subsystem serves it.
+                    subsystem: 0,
+                    device: 0,
+                }),
+                _ => return Err(self.confused()),
+            }
+        }
+        Ok((nodes, domain))
+    }
+
+    /// Has the server serve a run.
+    ///
+    /// # Errors
+    /// The server's reason.
+    pub(crate) fn attach(
+        &self,
+        domain: u16,
+        isolation: Isolation,
+        root: &Path,
+        pid: i32,
+        listener: &OwnedFd,
+    ) -> Result<(), String> {
+        let how = match isolation {
+            Isolation::Namespace => "namespace",
+            Isolation::Paths => "paths",
+        };
+        let request = format!("attach {domain} {how} {pid} {}", root.display());
+        launch::send_with(&self.socket, request.as_bytes(), &[listener.as_fd()]).map_err(|_| self.gone())?;
+        self.answer().map(drop)
+    }
+
+    fn answer(&self) -> Result<String, String> {
+        let mut buffer = vec![0; MESSAGE_MAX];
+        let (_, length) =
+            rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::empty()).map_err(|_| self.gone())?;
+        let answer = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+        match answer.split_once('\n') {
+            Some(("ok", rest)) => Ok(rest.to_owned()),
+            Some(("error", reason)) => Err(reason.to_owned()),
+            _ => Err(self.gone()),
+        }
+    }
+
+    fn gone(&self) -> String {
+        format!("the server of the lab `{}` is gone", self.name)
+    }
+
+    fn confused(&self) -> String {
+        format!("the server of the lab `{}` is of another version of ioctlab", self.name)
+    }
+}
+
+/// Says so if the server goes away while a program runs; stops watching when dropped.
+pub(crate) struct Watch {
+    socket: OwnedFd,
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts watching a connection's server. Without a thread for it, nothing is said.
+pub(crate) fn watch(connection: Connection) -> Option<Watch> {
+    let socket = connection.socket.try_clone().ok()?;
+    let ending = Arc::new(AtomicBool::new(false));
+    let expected = Arc::clone(&ending);
+    let watch = move || {
+        // The server says nothing unless it is asked: what comes next is its end, or this side's.
+        let _ = rustix::net::recv(&connection.socket, &mut [0u8; 1], RecvFlags::empty());
+        if !expected.load(Ordering::Relaxed) {
+            eprint(&format!("{}: device calls and opens fail from now on", connection.gone()));
+        }
+    };
+    let thread = std::thread::Builder::new().spawn(watch).ok();
+    Some(Watch { socket, ending, thread })
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

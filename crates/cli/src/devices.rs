@@ -1,0 +1,71 @@
+//! `ioctlab devices`: what this version simulates, and how a lab file asks for it.
+
+use std::io::{self, Write};
+
+use ioctlab_lab::config::xen;
+
+/// One driver with the nodes it serves and the machine behind them.
+struct Device {
+    /// The nodes, as a program opens them.
+    nodes: &'static [&'static str],
+    /// The Linux driver whose behaviour it has.
+    driver: &'static str,
+    /// What is simulated behind it.
+    machine: &'static str,
+    /// The choices of model, where there are any.
+    models: &'static [&'static str],
+    /// The lab file's tables, and their keys.
+    lab: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// Everything there is; a further device is a further row.
+const DEVICES: &[Device] = &[Device {
+    nodes: &["/dev/xen/evtchn"],
+    driver: "xen-evtchn",
+    machine: "a Xen host: domains, event channels, VIRQs",
+    models: &[],
+    lab: &[("[xen]", xen::KEYS), ("[[xen.domain]]", xen::DOMAIN_KEYS)],
+}];
+
+/// Lists the devices: a paragraph each.
+///
+/// # Errors
+/// Those of writing to `out`.
+pub(crate) fn print(out: &mut dyn Write) -> io::Result<()> {
+    for (index, device) in DEVICES.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "{}", device.nodes.join(" "))?;
+        writeln!(out, "    driver    {}", device.driver)?;
+        writeln!(out, "    machine   {}", device.machine)?;
+        if !device.models.is_empty() {
+            writeln!(out, "    models    {}", device.models.join(", "))?;
+        }
+        for (index, (table, keys)) in device.lab.iter().enumerate() {
+            let label = if index == 0 { "lab file" } else { "" };
+            // A key that names another table is that table's own line.
+            let inner = |key: &str| device.lab.iter().any(|(other, _)| other.ends_with(&format!(".{key}]]")));
+            let keys: Vec<&str> = keys.iter().copied().filter(|key| !inner(key)).collect();
+            writeln!(out, "    {label:<8}  {table} {}", keys.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_list() {
+        let mut out = Vec::new();
+        super::print(&mut out).expect("memory");
+        let expected = "\
+/dev/xen/evtchn
+    driver    xen-evtchn
+    machine   a Xen host: domains, event channels, VIRQs
+    lab file  [xen] event_channels, evtchn_minor
+              [[xen.domain]] id, name, vcpus, max_event_channel_port, kernel_virqs, kernel_ports
+";
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+}

@@ -1,0 +1,10 @@
+//! The driver against a small Xen: tables for each ioctl, the recorded transcript, and a naive model.
+
+mod fake;
+mod ioctls;
+mod model;
+mod oracle;
+mod oracle_pair;
+mod random;
+mod ring;
+mod shared;

@@ -1,0 +1,147 @@
+//! Trapped calls, one by one.
+
+mod descriptors;
+mod elsewhere;
+mod metadata;
+mod open;
+mod transfer;
+
+use std::os::fd::OwnedFd;
+
+use ioctlab_abi::Errno;
+use ioctlab_kernel::FileId;
+use rustix::process::PidfdGetfdFlags;
+
+use crate::filter;
+use crate::memory::ClientMemory;
+use crate::process::Meaning;
+use crate::run::Run;
+use crate::server::{Server, State};
+use crate::sys::seccomp::{Answer, Listener, Notification};
+use crate::trace::Record;
+use crate::window;
+
+/// A trapped call and what is needed to serve it.
+pub(crate) struct Call<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) run: &'a Run,
+    pub(crate) listener: &'a Listener,
+    pub(crate) id: u64,
+    pub(crate) thread: i32,
+    number: i64,
+    architecture: u32,
+    arguments: [u64; 6],
+    pub(crate) memory: ClientMemory,
+    /// What the trace says of the call; only device calls have one, and only if there is a trace.
+    pub(crate) record: Option<Record>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(server: &'a Server, run: &'a Run, listener: &'a Listener, n: &Notification) -> Self {
+        Self {
+            server,
+            run,
+            listener,
+            id: n.id,
+            thread: n.thread,
+            number: n.number,
+            architecture: n.architecture,
+            arguments: n.arguments,
+            memory: ClientMemory::new(n.thread),
+            record: None,
+        }
+    }
+
+    /// An argument's register; there are six.
+    pub(crate) fn argument(&self, index: usize) -> u64 {
+        self.arguments.get(index).copied().unwrap_or(0)
+    }
+
+    /// The open file that a descriptor argument stands for, if it is one of ours.
+    pub(crate) fn device(&self, state: &mut State, descriptor: u64) -> Option<FileId> {
+        let Some(place) = window::place(descriptor) else {
+            return self.device_of(state, self.thread, descriptor as u32);
+        };
+        let group = state.group(self.thread).ok()?;
+        if let Meaning::Device(file) = state.processes.meaning(group, place) {
+            return Some(file);
+        }
+        let file = self.device_of(state, self.thread, descriptor as u32)?;
+        state.processes.set(group, place, file);
+        Some(file)
+    }
+
+    /// The same for any process's descriptor, by asking the kernel.
+    pub(crate) fn device_of(&self, state: &mut State, process: i32, number: u32) -> Option<FileId> {
+        let stat = rustix::fs::stat(format!("/proc/{process}/fd/{number}")).ok()?;
+        let is_socket = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket;
+        is_socket.then(|| state.file_with_inode(stat.st_ino)).flatten()
+    }
+
+    /// A copy of the caller's descriptor, where that is allowed.
+    pub(crate) fn copy_descriptor(&self, state: &mut State, descriptor: u64) -> Option<OwnedFd> {
+        let group = state.group(self.thread).ok()?;
+        let pidfd = state.processes.pidfd(group)?;
+        rustix::process::pidfd_getfd(pidfd, descriptor as i32, PidfdGetfdFlags::empty()).ok()
+    }
+
+    /// Whether the trace wants to know of this call.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.server.trace.is_some()
+    }
+}
+
+/// Serves a call.
+pub(crate) fn serve(call: &mut Call<'_>) -> Answer {
+    if call.thread == 0 {
+        // Not visible in this pid namespace, so nothing can be learnt of it.
+        return Answer::Continue;
+    }
+    match call.architecture {
+        filter::X86_64 => serve_native(call),
+        filter::I386 => elsewhere::compat(call),
+        _ => Answer::Continue,
+    }
+}
+
+fn serve_native(call: &mut Call<'_>) -> Answer {
+    match call.number {
+        libc::SYS_ioctl => transfer::ioctl(call),
+        libc::SYS_read => transfer::read(call),
+        libc::SYS_write => transfer::write(call),
+        libc::SYS_readv => transfer::readv(call),
+        libc::SYS_writev => transfer::writev(call),
+        libc::SYS_preadv2 => transfer::preadv2(call),
+        libc::SYS_pwritev2 => transfer::pwritev2(call),
+        libc::SYS_open => open::open(call),
+        libc::SYS_creat => open::creat(call),
+        libc::SYS_openat => open::openat(call),
+        libc::SYS_openat2 => open::openat2(call),
+        libc::SYS_close => descriptors::close(call),
+        libc::SYS_close_range => descriptors::close_range(call),
+        libc::SYS_dup => descriptors::dup(call),
+        libc::SYS_dup2 | libc::SYS_dup3 => descriptors::dup_to(call),
+        libc::SYS_fcntl => descriptors::fcntl(call),
+        libc::SYS_execve | libc::SYS_execveat => descriptors::exec(call),
+        libc::SYS_fstat => metadata::fstat(call),
+        libc::SYS_newfstatat => metadata::newfstatat(call),
+        libc::SYS_stat | libc::SYS_lstat => metadata::stat(call),
+        libc::SYS_statx => metadata::statx(call),
+        libc::SYS_readlink | libc::SYS_readlinkat => metadata::readlink(call),
+        libc::SYS_access | libc::SYS_faccessat | libc::SYS_faccessat2 => metadata::access(call),
+        libc::SYS_getxattr | libc::SYS_lgetxattr | libc::SYS_listxattr | libc::SYS_llistxattr => {
+            metadata::extended_attributes(call)
+        }
+        libc::SYS_chdir => elsewhere::chdir(call),
+        libc::SYS_sendfile | libc::SYS_splice => elsewhere::splice(call),
+        libc::SYS_io_submit => elsewhere::io_submit(call),
+        // io_uring would go past the filter. Programs that use it do without where a kernel has none.
+        libc::SYS_io_uring_setup => Errno::ENOSYS.into(),
+        libc::SYS_chroot | libc::SYS_pivot_root | libc::SYS_setns | libc::SYS_unshare => {
+            call.run.distrust_root();
+            Answer::Continue
+        }
+        // All others that are trapped are calls on sockets, which a device is not.
+        _ => elsewhere::socket(call),
+    }
+}

@@ -1,0 +1,208 @@
+//! read, write, ioctl and their relatives on a device's descriptor.
+
+use std::os::fd::AsFd;
+
+use ioctlab_abi::Errno;
+use ioctlab_kernel::{CallResult, FileId, Request, Segment, Stop, UserPtr, each_segment};
+
+use super::Call;
+use crate::server::State;
+use crate::sys::seccomp::Answer;
+use crate::trace::Record;
+
+/// As many segments as one vectored call may have.
+const SEGMENTS_MAX: u64 = 1024;
+/// `RWF_HIPRI`: the one flag that a driver without asynchronous reads and writes takes (and ignores).
+const HIGH_PRIORITY: u64 = 1;
+
+/// ioctls that the VFS answers without asking a driver: `FIOCLEX`, `FIONCLEX`, `FIONBIO`, `FIOASYNC`, `FIOQSIZE`.
+const GENERIC: [u32; 5] = [0x5451, 0x5450, 0x5421, 0x5452, 0x5460];
+
+pub(super) fn ioctl(call: &mut Call<'_>) -> Answer {
+    let request = Request(call.argument(1) as u32);
+    if GENERIC.contains(&request.0) {
+        return Answer::Continue;
+    }
+    let mut state = call.server.lock();
+    state.handle_pending_events();
+    let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    let argument = call.argument(2);
+    if call.is_traced() {
+        call.record =
+            Some(Record::ioctl(&state.kernel, file, call.argument(0), request, argument, &mut call.memory));
+    }
+    state.notice(file);
+    let result = state.kernel.ioctl(file, request, argument, &mut call.memory);
+    withdraw_what_is_gone(call, &mut state, file);
+    state.settle();
+    match result {
+        Ok(value) => Answer::Value(value),
+        Err(Stop::Fail(errno)) => errno.into(),
+        // No ioctl of these drivers waits for data.
+        Err(Stop::Wait) => Errno::EAGAIN.into(),
+    }
+}
+
+/// An ioctl may have thrown unread data away: it must not be shown any longer.
+fn withdraw_what_is_gone(call: &Call<'_>, state: &mut State, file: FileId) {
+    let Some((kernel, backing)) = state.file(file) else { return };
+    if backing.shown() <= kernel.unread(file) {
+        return;
+    }
+    if let Some(client) = call.copy_descriptor(state, call.argument(0))
+        && let Some((_, backing)) = state.file(file)
+    {
+        backing.take_all_back(client.as_fd());
+        state.show(file);
+    }
+}
+
+pub(super) fn read(call: &mut Call<'_>) -> Answer {
+    let segment = Segment { base: UserPtr(call.argument(1)), length: call.argument(2) as usize };
+    let mut state = call.server.lock();
+    state.handle_pending_events();
+    let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    if call.is_traced() {
+        call.record = Some(Record::read(&state.kernel, file, call.argument(0), segment));
+    }
+    let result = read_segment(call, &mut state, file, segment);
+    finish(result)
+}
+
+pub(super) fn write(call: &mut Call<'_>) -> Answer {
+    let (from, count) = (UserPtr(call.argument(1)), call.argument(2));
+    let mut state = call.server.lock();
+    state.handle_pending_events();
+    let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    if call.is_traced() {
+        let segment = Segment { base: from, length: count as usize };
+        call.record = Some(Record::write(&state.kernel, file, call.argument(0), segment, &mut call.memory));
+    }
+    state.notice(file);
+    let result = state.kernel.write(file, from, count, &mut call.memory);
+    state.settle();
+    finish(result)
+}
+
+pub(super) fn readv(call: &mut Call<'_>) -> Answer {
+    vectored(call, true)
+}
+
+pub(super) fn writev(call: &mut Call<'_>) -> Answer {
+    vectored(call, false)
+}
+
+pub(super) fn preadv2(call: &mut Call<'_>) -> Answer {
+    vectored_at(call, true)
+}
+
+pub(super) fn pwritev2(call: &mut Call<'_>) -> Answer {
+    vectored_at(call, false)
+}
+
+/// `preadv2` and `pwritev2` with offset -1 are `readv` and `writev` with flags; with an offset they are refused natively,
+/// as on every stream.
+fn vectored_at(call: &mut Call<'_>, reading: bool) -> Answer {
+    if call.argument(3) as i64 != -1 {
+        return Answer::Continue;
+    }
+    let mut state = call.server.lock();
+    if call.device(&mut state, call.argument(0)).is_none() {
+        return Answer::Continue;
+    }
+    drop(state);
+    if call.argument(5) & !HIGH_PRIORITY != 0 {
+        return Errno::EOPNOTSUPP.into();
+    }
+    vectored(call, reading)
+}
+
+fn vectored(call: &mut Call<'_>, reading: bool) -> Answer {
+    let mut state = call.server.lock();
+    state.handle_pending_events();
+    let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    let allowed =
+        state.kernel.file(file).is_some_and(|f| if reading { f.access.read } else { f.access.write });
+    if !allowed {
+        return Errno::EBADF.into();
+    }
+    let segments = match fetch_segments(call) {
+        Ok(segments) => segments,
+        Err(errno) => return errno.into(),
+    };
+    if call.is_traced() {
+        call.record = Some(Record::vectored(&state.kernel, file, call.argument(0), &segments, reading));
+    }
+    state.notice(file);
+    let result = if reading {
+        each_segment(&segments, |segment| read_segment(call, &mut state, file, segment))
+    } else {
+        each_segment(&segments, |s| state.kernel.write(file, s.base, s.length as u64, &mut call.memory))
+    };
+    state.settle();
+    finish(result)
+}
+
+fn fetch_segments(call: &mut Call<'_>) -> Result<Vec<Segment>, Errno> {
+    let (at, count) = (call.argument(1), call.argument(2));
+    if count > SEGMENTS_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = vec![0; count as usize * 16];
+    if call.memory.read_some(at, &mut bytes) != bytes.len() {
+        return Err(Errno::EFAULT);
+    }
+    let mut segments = Vec::with_capacity(count as usize);
+    let (words, _) = bytes.as_chunks::<8>();
+    for pair in words.chunks_exact(2) {
+        let &[base, length] = pair else { continue };
+        let (base, length) = (u64::from_ne_bytes(base), u64::from_ne_bytes(length));
+        if i64::try_from(length).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        segments.push(Segment { base: UserPtr(base), length: length as usize });
+    }
+    Ok(segments)
+}
+
+/// One read. What is shown in the client's end is taken back from there first, so that the driver is asked for all of it.
+///
+/// [`Stop::Wait`] stands for "the kernel is to go on with the call": there is nothing to read, and the client's end makes
+/// the caller wait (or not, as its flags say) with all that Linux has for that: signals, closes, kills.
+fn read_segment(call: &mut Call<'_>, state: &mut State, file: FileId, segment: Segment) -> CallResult<usize> {
+    state.notice(file);
+    let count = segment.length as u64;
+    let shown = state.file(file).map_or(0, |(_, backing)| backing.shown());
+    if shown > 0 && state.kernel.would_read(file, count) > 0 {
+        let Some(client) = call.copy_descriptor(state, call.argument(0)) else {
+            // The client's end can't be reached: have the kernel read from it, with everything there that there is.
+            if let Some((kernel, backing)) = state.file(file) {
+                backing.show_all(kernel, file);
+            }
+            return Err(Stop::Wait);
+        };
+        if let Some((kernel, backing)) = state.file(file) {
+            backing.recount(kernel, file, client.as_fd());
+            let wanted = kernel.would_read(file, count);
+            backing.take_back(kernel, file, client.as_fd(), wanted);
+            let result = kernel.read(file, segment.base, count, &mut call.memory);
+            if result.is_err() {
+                // Not taken after all: what is left at the client's end comes after it.
+                backing.take_all_back(client.as_fd());
+            }
+            state.show(file);
+            return result;
+        }
+    }
+    let result = state.kernel.read(file, segment.base, count, &mut call.memory);
+    state.show(file);
+    result
+}
+
+fn finish(result: CallResult<usize>) -> Answer {
+    match result {
+        Ok(bytes) => Answer::Value(bytes as i64),
+        Err(Stop::Fail(errno)) => errno.into(),
+        Err(Stop::Wait) => Answer::Continue,
+    }
+}

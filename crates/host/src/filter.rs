@@ -1,0 +1,236 @@
+//! The seccomp filter: which calls are trapped.
+//!
+//! What is trapped costs microseconds, what isn't costs next to nothing. So the filter decides by what it sees without
+//! looking into memory: the call, the descriptor's number (see [`crate::window`]), an ioctl's type byte, flags.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use crate::isolation::Isolation;
+use crate::sys::seccomp::Instruction;
+use crate::window;
+
+/// `AUDIT_ARCH_X86_64`.
+pub(crate) const X86_64: u32 = 0xc000_003e;
+/// `AUDIT_ARCH_I386`: 32-bit programs, and `int 0x80` in 64-bit ones.
+pub(crate) const I386: u32 = 0x4000_0003;
+
+/// 32-bit system calls that are trapped, by their i386 numbers.
+pub(crate) mod i386 {
+    pub(crate) const OPEN: i64 = 5;
+    pub(crate) const IOCTL: i64 = 54;
+    pub(crate) const OPENAT: i64 = 295;
+    pub(crate) const OPENAT2: i64 = 437;
+}
+
+/// The type bytes of the ioctls of all devices that a lab may have, and of terminals' (`TCGETS` and `FIONREAD` reach
+/// drivers too). ioctls of these types are trapped whatever the descriptor's number.
+const IOCTL_KINDS: [u8; 5] = [b'E', b'G', b';', 0xae, b'T'];
+
+/// Stands for "notify" in the compiled program until [`patch`] puts that in: the compiler has no such action.
+const MARKER: u32 = 0x1ab;
+
+/// The filter for programs that run with this isolation.
+///
+/// # Errors
+/// None that a caller can bring about: the rules are fixed.
+pub(crate) fn build(isolation: Isolation) -> io::Result<Vec<Instruction>> {
+    let native = compile(native_rules(isolation)?)?;
+    let compat = compile(compat_rules()?)?;
+    let jump = u32::try_from(native.len()).map_err(io::Error::other)?;
+    let mut program = vec![
+        load(4), // the architecture
+        Instruction { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: 1, jf: 0, k: X86_64 },
+        Instruction { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: jump + 3 },
+        load(0), // the number: x32's have a bit of their own, and would bypass every rule below
+        Instruction {
+            code: (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16,
+            jt: 0,
+            jf: 1,
+            k: 0x4000_0000,
+        },
+        give(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+    ];
+    program.extend(native);
+    program.extend(compat);
+    Ok(program)
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn native_rules(isolation: Isolation) -> io::Result<Rules> {
+    let mut rules = Rules::new();
+    // A device's descriptor is the first argument. Calls that fail alike on any stream (lseek, pread, mmap) need no trap.
+    for call in [
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_readv,
+        libc::SYS_writev,
+        libc::SYS_preadv2,
+        libc::SYS_pwritev2,
+        libc::SYS_ioctl,
+        libc::SYS_fstat,
+        libc::SYS_newfstatat,
+        libc::SYS_statx,
+        libc::SYS_close,
+        libc::SYS_dup,
+        libc::SYS_dup2,
+        libc::SYS_dup3,
+        libc::SYS_accept,
+        libc::SYS_accept4,
+        libc::SYS_bind,
+        libc::SYS_connect,
+        libc::SYS_listen,
+        libc::SYS_shutdown,
+        libc::SYS_getsockname,
+        libc::SYS_getpeername,
+        libc::SYS_getsockopt,
+        libc::SYS_setsockopt,
+        libc::SYS_recvfrom,
+        libc::SYS_recvmsg,
+        libc::SYS_recvmmsg,
+        libc::SYS_sendto,
+        libc::SYS_sendmsg,
+        libc::SYS_sendmmsg,
+    ] {
+        rules.entry(call).or_default().push(rule(in_window(0)?)?);
+    }
+    // The target of a duplicate is in the window.
+    for call in [libc::SYS_dup2, libc::SYS_dup3] {
+        rules.entry(call).or_default().push(rule(in_window(1)?)?);
+    }
+    for command in [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFL] {
+        let mut conditions = in_window(0)?;
+        conditions.push(equals(1, command as u64)?);
+        rules.entry(libc::SYS_fcntl).or_default().push(rule(conditions)?);
+    }
+    for kind in IOCTL_KINDS {
+        rules.entry(libc::SYS_ioctl).or_default().push(rule(vec![masked(1, 0xff00, u64::from(kind) << 8)?])?);
+    }
+    // Standard descriptors may be devices by redirection: their metadata must not show what stands behind them.
+    rules.entry(libc::SYS_fstat).or_default().push(rule(vec![at_most(0, 2)?])?);
+    let empty_path = libc::AT_EMPTY_PATH as u64;
+    for (call, flags) in [(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)] {
+        rules
+            .entry(call)
+            .or_default()
+            .push(rule(vec![at_most(0, 2)?, masked(flags, empty_path, empty_path)?])?);
+    }
+    // Calls by path. With the nodes in place natively only an open has to be caught, and none of a directory.
+    match isolation {
+        Isolation::Namespace => {
+            let directory = libc::O_DIRECTORY as u64;
+            rules.entry(libc::SYS_open).or_default().push(rule(vec![masked(1, directory, 0)?])?);
+            rules.entry(libc::SYS_openat).or_default().push(rule(vec![masked(2, directory, 0)?])?);
+        }
+        Isolation::Paths => {
+            for call in [
+                libc::SYS_open,
+                libc::SYS_openat,
+                libc::SYS_stat,
+                libc::SYS_lstat,
+                libc::SYS_newfstatat,
+                libc::SYS_statx,
+                libc::SYS_access,
+                libc::SYS_faccessat,
+                libc::SYS_faccessat2,
+                libc::SYS_chdir,
+                libc::SYS_getxattr,
+                libc::SYS_lgetxattr,
+                libc::SYS_listxattr,
+                libc::SYS_llistxattr,
+            ] {
+                rules.insert(call, Vec::new());
+            }
+        }
+    }
+    // Rare calls, always trapped: they name files in memory or by ranges, or change what descriptors mean.
+    for call in [
+        libc::SYS_openat2,
+        libc::SYS_creat,
+        libc::SYS_readlink,
+        libc::SYS_readlinkat,
+        libc::SYS_sendfile,
+        libc::SYS_splice,
+        libc::SYS_io_submit,
+        libc::SYS_io_uring_setup,
+        libc::SYS_close_range,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_chroot,
+        libc::SYS_pivot_root,
+        libc::SYS_setns,
+        libc::SYS_unshare,
+    ] {
+        rules.insert(call, Vec::new());
+    }
+    Ok(rules)
+}
+
+fn compat_rules() -> io::Result<Rules> {
+    let mut rules = Rules::new();
+    for call in [i386::OPEN, i386::OPENAT, i386::OPENAT2] {
+        rules.insert(call, Vec::new());
+    }
+    for kind in IOCTL_KINDS {
+        rules.entry(i386::IOCTL).or_default().push(rule(vec![masked(1, 0xff00, u64::from(kind) << 8)?])?);
+    }
+    Ok(rules)
+}
+
+/// Compiles rules to a program without a check of the architecture, which ends in "notify" for a match and "allow" else.
+fn compile(rules: Rules) -> io::Result<Vec<Instruction>> {
+    let target = seccompiler::TargetArch::x86_64;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Trace(MARKER), target)
+        .map_err(io::Error::other)?;
+    let program = BpfProgram::try_from(filter).map_err(io::Error::other)?;
+    // The compiler's first three instructions kill what comes by another architecture's entry; `build` has its own.
+    Ok(program.into_iter().skip(3).map(patch).collect())
+}
+
+fn patch(instruction: seccompiler::sock_filter) -> Instruction {
+    let marked = libc::SECCOMP_RET_TRACE | MARKER;
+    let is_return = u32::from(instruction.code) == libc::BPF_RET | libc::BPF_K;
+    let k = if is_return && instruction.k == marked { libc::SECCOMP_RET_USER_NOTIF } else { instruction.k };
+    Instruction { code: instruction.code, jt: instruction.jt, jf: instruction.jf, k }
+}
+
+fn load(offset: u32) -> Instruction {
+    Instruction { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
+}
+
+fn give(action: u32) -> Instruction {
+    Instruction { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: action }
+}
+
+fn rule(conditions: Vec<SeccompCondition>) -> io::Result<SeccompRule> {
+    SeccompRule::new(conditions).map_err(io::Error::other)
+}
+
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompCondition> {
+    // Descriptors, flags and ioctl requests are 32 bits wide to the kernel, whatever the register's upper half holds.
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value).map_err(io::Error::other)
+}
+
+fn equals(argument: u8, value: u64) -> io::Result<SeccompCondition> {
+    condition(argument, SeccompCmpOp::Eq, value)
+}
+
+fn at_most(argument: u8, value: u64) -> io::Result<SeccompCondition> {
+    condition(argument, SeccompCmpOp::Le, value)
+}
+
+fn masked(argument: u8, mask: u64, value: u64) -> io::Result<SeccompCondition> {
+    condition(argument, SeccompCmpOp::MaskedEq(mask), value)
+}
+
+fn in_window(argument: u8) -> io::Result<Vec<SeccompCondition>> {
+    Ok(vec![
+        condition(argument, SeccompCmpOp::Ge, u64::from(window::FIRST))?,
+        condition(argument, SeccompCmpOp::Le, u64::from(window::LAST))?,
+    ])
+}

@@ -1,0 +1,121 @@
+//! A user and mount namespace with a `/dev` that has the nodes.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use ioctlab_kernel::Node;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::thread::UnshareFlags;
+
+use crate::sys::process::unshare;
+
+/// What was refused, and with which error.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The step that failed, as a person would say it.
+    pub step: &'static str,
+    /// The kernel's reason.
+    pub error: io::Error,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step, self.error)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+trait Step<T> {
+    fn step(self, step: &'static str) -> Result<T, Refusal>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: &'static str) -> Result<T, Refusal> {
+        self.map_err(|error| Refusal { step, error: error.into() })
+    }
+}
+
+/// Moves this process (which must have one thread) into a mount namespace of its own whose `/dev` has `nodes` besides
+/// everything that it had. An ordinary user needs a user namespace for that, in which user and group keep their ids.
+///
+/// # Errors
+/// The step that was refused. If it is the first, nothing has changed.
+pub fn enter(nodes: &[Node]) -> Result<(), Refusal> {
+    let directory = std::env::current_dir().ok();
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let privileged = user.is_root() && unshare(UnshareFlags::NEWNS).is_ok();
+    if !privileged {
+        unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).step("making a user namespace")?;
+        // Without this an ordinary user may not map groups at all.
+        fs::write("/proc/self/setgroups", "deny").step("giving up setgroups")?;
+        fs::write("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw())).step("mapping the user id")?;
+        fs::write("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw())).step("mapping the group id")?;
+    }
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step("making mounts private")?;
+    build_dev(nodes)?;
+    // A current directory in the old /dev would still show it.
+    if let Some(directory) = directory.filter(|d| d.starts_with("/dev")) {
+        let _ = std::env::set_current_dir(directory);
+    }
+    Ok(())
+}
+
+/// Mounts a new `/dev` that has the old one's entries, each bound in its place, and the nodes.
+fn build_dev(nodes: &[Node]) -> Result<(), Refusal> {
+    let old = rustix::fs::open("/dev", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step("opening /dev")?;
+    rustix::mount::mount("tmpfs", "/dev", "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=755")
+        .step("mounting a new /dev")?;
+    let old_path = PathBuf::from(format!("/proc/self/fd/{}", old.as_raw_fd()));
+    for entry in fs::read_dir(&old_path).step("listing /dev")? {
+        let entry = entry.step("listing /dev")?;
+        // An entry that can't be carried over (it may have vanished just now) is no reason to run nothing at all.
+        let _ = carry_over(&old, &entry, &Path::new("/dev").join(entry.file_name()), nodes);
+    }
+    for node in nodes {
+        make_node(node).step("making a device node")?;
+    }
+    Ok(())
+}
+
+fn carry_over(old: &OwnedFd, entry: &fs::DirEntry, target: &Path, nodes: &[Node]) -> io::Result<()> {
+    let kind = entry.file_type()?;
+    if kind.is_symlink() {
+        return std::os::unix::fs::symlink(fs::read_link(entry.path())?, target);
+    }
+    if nodes.iter().any(|n| Path::new(&n.path).starts_with(target)) {
+        // The lab's nodes replace what the machine has under that name, /dev/xen and all.
+        return Ok(());
+    }
+    if kind.is_dir() {
+        fs::create_dir(target)?;
+    } else {
+        fs::File::create(target)?;
+    }
+    let source = format!("/proc/self/fd/{}/{}", old.as_raw_fd(), entry.file_name().display());
+    Ok(rustix::mount::mount_bind_recursive(source, target)?)
+}
+
+/// Makes a node and the directories on the way to it.
+///
+/// With the privilege it gets its true number; without, Linux allows just one character device to be made, number 0:0.
+/// Nobody opens either: opens are trapped.
+fn make_node(node: &Node) -> io::Result<()> {
+    let path = Path::new(&node.path);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let number = rustix::fs::makedev(node.number.major, node.number.minor);
+    let make = |number| {
+        rustix::fs::mknodat(rustix::fs::CWD, path, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, number)
+    };
+    make(number).or_else(|_| make(0))?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(node.permissions))?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Nodes as placeholder files in a directory of their own, for runs whose calls by path are trapped.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ioctlab_kernel::Node;
+use rustix::fs::{FileType, Mode};
+
+/// A directory with a placeholder for each node; removed when dropped.
+pub struct Placeholders {
+    root: PathBuf,
+}
+
+impl Placeholders {
+    /// Makes the placeholders, below the user's runtime directory or the one for temporary files.
+    ///
+    /// # Errors
+    /// If no directory can be made there.
+    pub fn make(nodes: &[Node]) -> io::Result<Self> {
+        let parent = std::env::var_os("XDG_RUNTIME_DIR")
+            .map(PathBuf::from)
+            .filter(|p| p.is_dir())
+            .unwrap_or_else(std::env::temp_dir);
+        let root = parent.join(format!("ioctlab-{}", std::process::id()));
+        // Left by a server of the same number that was killed together with whoever cleans up after it.
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir(&root)?;
+        let made = Self { root };
+        for node in nodes {
+            make_placeholder(&made.root, node)?;
+        }
+        Ok(made)
+    }
+
+    /// The directory that stands for `/`.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+impl Drop for Placeholders {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// Makes a character device where that is allowed (number 0:0 is, since Linux 5.8), so that listings show one.
+fn make_placeholder(root: &Path, node: &Node) -> io::Result<()> {
+    let path = root.join(node.path.trim_start_matches('/'));
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mode = Mode::from_raw_mode(node.permissions);
+    if rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::CharacterDevice, mode, 0).is_err() {
+        fs::File::create(&path)?;
+    }
+    rustix::fs::chmod(&path, mode)?;
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! The host: how an unmodified program's system calls reach the lab's devices, and how the devices look to it.
+//!
+//! - [`launch`] starts a program under a seccomp filter, in a namespace that shows the nodes where that is allowed
+//!   ([`isolation`]).
+//! - A [`Server`] owns the lab's kernel. For each run, a thread receives the trapped calls and answers them.
+//! - Behind each descriptor of a device is one end of a socket pair, so that everything that is not a trapped call is the
+//!   kernel's own doing: waiting, polling, signals, duplication, inheritance, the last close.
+//!
+//! All unsafe code is in `sys`.
+#![deny(unsafe_code)]
+
+mod backing;
+mod calls;
+pub mod daemon;
+mod filter;
+pub mod isolation;
+pub mod launch;
+mod memory;
+mod paths;
+pub mod probe;
+mod process;
+mod run;
+mod server;
+pub mod signals;
+mod supervisor;
+mod sys;
+mod trace;
+mod window;
+
+pub use run::Run;
+pub use server::Server;
+pub use supervisor::Supervisor;
+pub use trace::Trace;

@@ -1,0 +1,159 @@
+//! The calling thread's memory.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use ioctlab_kernel::{BadAddress, UserMemory, UserPtr};
+
+use crate::sys::memory as raw;
+
+/// A page, in bytes. An access that stays within one needs no look at what is mapped beside it.
+const PAGE: u64 = 4096;
+
+/// The memory of the process that a thread belongs to.
+///
+/// `process_vm_readv` is quick and refuses what the thread itself couldn't do. Where it isn't allowed (containers), what is
+/// left is `/proc/PID/mem`, which overrides protections; there the mappings are looked up first.
+pub(crate) struct ClientMemory {
+    thread: i32,
+    fallback: Option<Proc>,
+}
+
+struct Proc {
+    mem: File,
+    maps: File,
+}
+
+impl ClientMemory {
+    pub(crate) fn new(thread: i32) -> Self {
+        Self { thread, fallback: None }
+    }
+
+    /// Reads as many of `to.len()` bytes as can be read from the start; returns how many.
+    pub(crate) fn read_some(&mut self, from: u64, to: &mut [u8]) -> usize {
+        if to.is_empty() {
+            return 0;
+        }
+        match raw::read(self.thread, from, to) {
+            Ok(n) => n,
+            Err(error) if is_denied(&error) => {
+                let length = self.allowed(from, to.len(), |m| m.readable);
+                let Some(room) = to.get_mut(..length) else { return 0 };
+                self.fallback().map_or(0, |p| p.mem.read_at(room, from).unwrap_or(0))
+            }
+            Err(_) => 0,
+        }
+    }
+
+    /// Reads a NUL-terminated string of at most `limit` bytes without the NUL; `None` if there is none.
+    pub(crate) fn read_string(&mut self, from: u64, limit: usize) -> Option<Vec<u8>> {
+        let mut string = Vec::new();
+        // Paths are short: one small read gets most of them, within a page so that it can't fail halfway.
+        while string.len() <= limit {
+            let mut chunk = [0; 256];
+            let at = from.checked_add(string.len() as u64)?;
+            let to_page_end = (PAGE - at % PAGE) as usize;
+            let room = chunk.get_mut(..to_page_end.min(256))?;
+            let got = self.read_some(at, room);
+            let got = room.get(..got).filter(|g| !g.is_empty())?;
+            if let Some(end) = got.iter().position(|&byte| byte == 0) {
+                string.extend_from_slice(got.get(..end)?);
+                return (string.len() <= limit).then_some(string);
+            }
+            string.extend_from_slice(got);
+        }
+        None
+    }
+
+    /// How many bytes from `address` on, `length` at most, lie in mappings that allow the access.
+    fn allowed(&mut self, address: u64, length: usize, permits: impl Fn(&raw::Mapping) -> bool) -> usize {
+        let Some(end) = address.checked_add(length as u64) else { return 0 };
+        let mut at = address;
+        while at < end {
+            match self.mapping_at(at) {
+                Some(mapping) if permits(&mapping) && mapping.end > at => at = mapping.end,
+                _ => break,
+            }
+        }
+        (at.min(end) - address) as usize
+    }
+
+    fn mapping_at(&mut self, address: u64) -> Option<raw::Mapping> {
+        let proc = self.fallback()?;
+        match raw::mapping_at(&proc.maps, address) {
+            Ok(mapping) => Some(mapping),
+            // Before Linux 6.11 there is only the text.
+            Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => mapping_in_text(self.thread, address),
+            Err(_) => None,
+        }
+    }
+
+    fn fallback(&mut self) -> Option<&Proc> {
+        if self.fallback.is_none() {
+            let mem =
+                File::options().read(true).write(true).open(format!("/proc/{}/mem", self.thread)).ok()?;
+            let maps = File::open(format!("/proc/{}/maps", self.thread)).ok()?;
+            self.fallback = Some(Proc { mem, maps });
+        }
+        self.fallback.as_ref()
+    }
+}
+
+impl UserMemory for ClientMemory {
+    fn read(&mut self, from: UserPtr, to: &mut [u8]) -> Result<(), BadAddress> {
+        let length = to.len();
+        if self.read_some(from.0, to) == length { Ok(()) } else { Err(BadAddress) }
+    }
+
+    fn write(&mut self, to: UserPtr, from: &[u8]) -> Result<(), BadAddress> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let written = match raw::write(self.thread, to.0, from) {
+            Ok(n) => n,
+            Err(error) if is_denied(&error) => {
+                let length = self.allowed(to.0, from.len(), |m| m.writable);
+                let bytes = from.get(..length).unwrap_or_default();
+                self.fallback().map_or(0, |p| p.mem.write_at(bytes, to.0).unwrap_or(0))
+            }
+            Err(_) => 0,
+        };
+        if written == from.len() { Ok(()) } else { Err(BadAddress) }
+    }
+}
+
+/// Bytes that stand for a caller's memory, from address 0 on: data that arrived by another way than a trapped call.
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
+
+impl UserMemory for Bytes<'_> {
+    fn read(&mut self, from: UserPtr, to: &mut [u8]) -> Result<(), BadAddress> {
+        let start = usize::try_from(from.0).map_err(|_| BadAddress)?;
+        let end = start.checked_add(to.len()).ok_or(BadAddress)?;
+        to.copy_from_slice(self.0.get(start..end).ok_or(BadAddress)?);
+        Ok(())
+    }
+
+    fn write(&mut self, _: UserPtr, _: &[u8]) -> Result<(), BadAddress> {
+        Err(BadAddress)
+    }
+}
+
+fn is_denied(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS | libc::EACCES))
+}
+
+fn mapping_in_text(thread: i32, address: u64) -> Option<raw::Mapping> {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/maps")).ok()?;
+    text.lines().find_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let start = u64::from_str_radix(start, 16).ok()?;
+        let end = u64::from_str_radix(end, 16).ok()?;
+        let permissions = rest.as_bytes();
+        (start..end).contains(&address).then(|| raw::Mapping {
+            end,
+            readable: permissions.first() == Some(&b'r'),
+            writable: permissions.get(1) == Some(&b'w'),
+        })
+    })
+}

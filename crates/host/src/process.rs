@@ -1,0 +1,162 @@
+//! What is known of client processes: which descriptor number is which open file.
+//!
+//! Asking the kernel what stands behind a descriptor costs about as much as a whole trapped call. So the answers are kept
+//! for numbers in the window, where every call that changes a number's meaning is trapped, too:
+//!
+//! - `close`, `dup2` and `dup3` of a number make it unknown in *all* processes, as some may share a table (`CLONE_FILES`);
+//! - `close_range` makes all numbers unknown everywhere, `execve` those of the process;
+//! - a new process starts with every number unknown, and a process's end is seen through its pidfd before its number can
+//!   be used again.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use ioctlab_kernel::FileId;
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::sys::misc;
+use crate::window;
+
+/// Threads of one process that are remembered; beyond that, all are forgotten and asked for anew.
+const THREADS_KEPT: usize = 4096;
+
+/// What a descriptor number in the window means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Nothing is known: ask the kernel.
+    Unknown,
+    /// A device's open file.
+    Device(FileId),
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    meaning: Meaning,
+    era: u32,
+}
+
+/// A client process (thread group).
+pub(crate) struct Process {
+    /// Stands for the process, whatever becomes of its number.
+    pub(crate) pidfd: OwnedFd,
+    numbers: Vec<Entry>,
+    threads: usize,
+}
+
+/// All client processes.
+pub(crate) struct Processes {
+    groups: HashMap<i32, Process>,
+    threads: HashMap<i32, i32>,
+    eras: Vec<u32>,
+}
+
+impl Processes {
+    pub(crate) fn new() -> Self {
+        Self { groups: HashMap::new(), threads: HashMap::new(), eras: vec![0; window::SIZE] }
+    }
+
+    /// How many processes are known.
+    pub(crate) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The thread group of `thread`, if it is known already.
+    pub(crate) fn known_group(&mut self, thread: i32) -> Option<i32> {
+        let group = *self.threads.get(&thread)?;
+        // A thread's number may have gone to another process since; a leader's can't before its pidfd told.
+        if group == thread || misc::in_group(group, thread) {
+            return Some(group);
+        }
+        self.threads.remove(&thread);
+        None
+    }
+
+    /// Learns which group `thread` belongs to. Returns the group, and the pidfd to watch if it is new.
+    ///
+    /// # Errors
+    /// If the thread is gone.
+    pub(crate) fn learn(&mut self, thread: i32) -> io::Result<(i32, Option<&OwnedFd>)> {
+        let group = group_of(thread)?;
+        let is_new = !self.groups.contains_key(&group);
+        if is_new {
+            let pid = Pid::from_raw(group).ok_or(io::ErrorKind::NotFound)?;
+            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+            let unknown = Entry { meaning: Meaning::Unknown, era: 0 };
+            self.groups.insert(group, Process { pidfd, numbers: vec![unknown; window::SIZE], threads: 0 });
+        }
+        let process = self.groups.get_mut(&group).ok_or(io::ErrorKind::NotFound)?;
+        if process.threads >= THREADS_KEPT {
+            self.threads.retain(|_, g| *g != group);
+            process.threads = 0;
+        }
+        if self.threads.insert(thread, group).is_none() {
+            process.threads += 1;
+        }
+        Ok((group, is_new.then_some(&process.pidfd)))
+    }
+
+    /// A process's pidfd.
+    pub(crate) fn pidfd(&self, group: i32) -> Option<&OwnedFd> {
+        self.groups.get(&group).map(|p| &p.pidfd)
+    }
+
+    /// A process has ended.
+    pub(crate) fn forget(&mut self, group: i32) {
+        self.groups.remove(&group);
+        self.threads.retain(|_, g| *g != group);
+    }
+
+    /// What the number at `place` in the window means in `group`.
+    pub(crate) fn meaning(&self, group: i32, place: usize) -> Meaning {
+        match (self.groups.get(&group).and_then(|p| p.numbers.get(place)), self.eras.get(place)) {
+            (Some(entry), Some(era)) if entry.era == *era => entry.meaning,
+            _ => Meaning::Unknown,
+        }
+    }
+
+    /// The number at `place` is `file` in `group`.
+    pub(crate) fn set(&mut self, group: i32, place: usize, file: FileId) {
+        let era = self.eras.get(place).copied().unwrap_or(0);
+        if let Some(entry) = self.groups.get_mut(&group).and_then(|p| p.numbers.get_mut(place)) {
+            *entry = Entry { meaning: Meaning::Device(file), era };
+        }
+    }
+
+    /// The number at `place` may mean something else from now on, in any process.
+    pub(crate) fn doubt_everywhere(&mut self, place: usize) {
+        if let Some(era) = self.eras.get_mut(place) {
+            *era = era.wrapping_add(1);
+        }
+    }
+
+    /// All numbers may mean something else from now on, in any process.
+    pub(crate) fn doubt_all(&mut self) {
+        for era in &mut self.eras {
+            *era = era.wrapping_add(1);
+        }
+    }
+
+    /// All numbers of a process may mean something else from now on.
+    pub(crate) fn doubt_process(&mut self, group: i32) {
+        if let Some(process) = self.groups.get_mut(&group) {
+            process.numbers.fill(Entry { meaning: Meaning::Unknown, era: 0 });
+        }
+    }
+
+    /// A place in the window whose number is free in `group`, lowest first, going by what is known.
+    pub(crate) fn free_places(&self, group: i32) -> impl Iterator<Item = usize> + '_ {
+        (0..window::SIZE).filter(move |&place| self.meaning(group, place) == Meaning::Unknown)
+    }
+}
+
+/// The thread group that a thread belongs to.
+fn group_of(thread: i32) -> io::Result<i32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status"))?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:"))
+        .and_then(|value| value.trim().parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}

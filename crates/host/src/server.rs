@@ -1,0 +1,235 @@
+//! The server of a lab: its devices, its open files, and what happens without a trapped call.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ioctlab_kernel::{FileId, Kernel, UserPtr};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::fs::OFlags;
+
+use crate::backing::Backing;
+use crate::memory::Bytes;
+use crate::process::Processes;
+use crate::trace::Trace;
+
+/// What an event is about, in the upper byte of its data; the rest is a number.
+const FILE: u64 = 1 << 56;
+const PROCESS: u64 = 2 << 56;
+/// Events that are taken at once.
+const EVENTS: usize = 64;
+const NUMBER: u64 = (1 << 56) - 1;
+
+/// A lab being served.
+pub struct Server {
+    state: Mutex<State>,
+    /// Where device calls are logged, if anywhere.
+    pub(crate) trace: Option<Trace>,
+    epoll: Arc<OwnedFd>,
+}
+
+/// Everything that calls change; one lock for all of it.
+pub(crate) struct State {
+    /// The lab's devices and open files.
+    pub(crate) kernel: Kernel,
+    /// Client processes.
+    pub(crate) processes: Processes,
+    backings: HashMap<FileId, Backing>,
+    inodes: HashMap<u64, FileId>,
+    epoll: Arc<OwnedFd>,
+}
+
+impl Server {
+    /// Starts serving a lab's kernel. Events are looked after by a thread of their own from [`Server::watch`] on.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    pub fn new(kernel: Kernel, trace: Option<Trace>) -> io::Result<Arc<Self>> {
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+        let state = State {
+            kernel,
+            processes: Processes::new(),
+            backings: HashMap::new(),
+            inodes: HashMap::new(),
+            epoll: Arc::clone(&epoll),
+        };
+        Ok(Arc::new(Self { state: Mutex::new(state), trace, epoll }))
+    }
+
+    /// Starts the thread that handles what happens while no call is being served.
+    ///
+    /// # Errors
+    /// `EAGAIN` if no thread can be made.
+    pub fn watch(self: &Arc<Self>) -> io::Result<()> {
+        let server = Arc::clone(self);
+        std::thread::Builder::new().name("events".into()).spawn(move || server.handle_events())?;
+        Ok(())
+    }
+
+    /// Acts on the lab's devices from outside, as its machines' surroundings would.
+    pub fn with_kernel<T>(&self, act: impl FnOnce(&mut Kernel) -> T) -> T {
+        let mut state = self.lock();
+        let result = act(&mut state.kernel);
+        state.settle();
+        result
+    }
+
+    /// How many processes have called a device and are alive, and how many files are open.
+    pub fn usage(&self) -> (usize, usize) {
+        let mut state = self.lock();
+        state.handle_pending_events();
+        (state.processes.len(), state.kernel.open_files())
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held is a bug; going on with what is left hurts fewer clients than ending.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle_events(&self) {
+        loop {
+            // Only look here: the events themselves are taken under the lock, by whoever gets there first.
+            let mut ready = [rustix::event::PollFd::new(&self.epoll, rustix::event::PollFlags::IN)];
+            match rustix::event::poll(&mut ready, None) {
+                Ok(_) => self.lock().handle_pending_events(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl State {
+    /// Handles everything that has happened up to now: closes and exits come before the call that follows them.
+    pub(crate) fn handle_pending_events(&mut self) {
+        loop {
+            let mut room = [MaybeUninit::uninit(); EVENTS];
+            let now = rustix::time::Timespec::default();
+            let Ok((events, _)) = epoll::wait(&*self.epoll, &mut room, Some(&now)) else { return };
+            for event in &*events {
+                let data = event.data.u64();
+                let number = data & NUMBER;
+                match data & !NUMBER {
+                    FILE => self.file_event(FileId(number)),
+                    PROCESS => self.processes.forget(number as i32),
+                    _ => {}
+                }
+            }
+            let more = events.len() >= EVENTS;
+            if !events.is_empty() {
+                self.settle();
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Shows what the last call or event has made readable.
+    pub(crate) fn settle(&mut self) {
+        while let Some(file) = self.kernel.next_changed() {
+            self.show(file);
+        }
+    }
+
+    /// Takes note of what clients have received of a file by themselves.
+    pub(crate) fn notice(&mut self, file: FileId) {
+        if let Some(backing) = self.backings.get_mut(&file) {
+            backing.notice(&mut self.kernel, file);
+        }
+    }
+
+    /// Shows a file's unread data to its clients, as far as it is due.
+    pub(crate) fn show(&mut self, file: FileId) {
+        if let Some(backing) = self.backings.get_mut(&file) {
+            backing.show(&mut self.kernel, file);
+            self.rearm(file);
+        }
+    }
+
+    /// Gives an open file what stands behind its descriptors; returns the client's end, with these status flags.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub(crate) fn back(&mut self, file: FileId, status: OFlags) -> io::Result<OwnedFd> {
+        let (backing, client) = Backing::new(status)?;
+        epoll::add(&self.epoll, &backing, EventData::new_u64(FILE | file.0), interest(false))?;
+        self.inodes.insert(backing.inode, file);
+        self.backings.insert(file, backing);
+        Ok(client)
+    }
+
+    /// The kernel and a file's backing, to be used together.
+    pub(crate) fn file(&mut self, file: FileId) -> Option<(&mut Kernel, &mut Backing)> {
+        self.backings.get_mut(&file).map(|backing| (&mut self.kernel, backing))
+    }
+
+    /// The open file whose client's end has this inode number.
+    pub(crate) fn file_with_inode(&self, inode: u64) -> Option<FileId> {
+        self.inodes.get(&inode).copied()
+    }
+
+    /// The thread group of a calling thread; a process that is new here is watched for its end.
+    ///
+    /// # Errors
+    /// If the thread is gone.
+    pub(crate) fn group(&mut self, thread: i32) -> io::Result<i32> {
+        if let Some(group) = self.processes.known_group(thread) {
+            return Ok(group);
+        }
+        let (group, new) = self.processes.learn(thread)?;
+        if let Some(pidfd) = new {
+            epoll::add(&self.epoll, pidfd, EventData::new_u64(PROCESS | group as u64), EventFlags::IN)?;
+        }
+        Ok(group)
+    }
+
+    /// Releases a file, if it is open.
+    pub(crate) fn release(&mut self, file: FileId) {
+        if let Some(backing) = self.backings.remove(&file) {
+            self.inodes.remove(&backing.inode);
+            let _ = epoll::delete(&self.epoll, &backing);
+        }
+        self.kernel.release(file);
+    }
+
+    fn file_event(&mut self, file: FileId) {
+        let mut bytes = [0; 4096];
+        loop {
+            let Some(backing) = self.backings.get_mut(&file) else { return };
+            match backing.receive(&mut bytes) {
+                // Whatever a client wrote before it closed has been received by now.
+                Ok(0) => return self.release(file),
+                Ok(length) => {
+                    backing.notice(&mut self.kernel, file);
+                    let mut memory = Bytes(bytes.get(..length).unwrap_or_default());
+                    // There is nobody to tell of an error: the caller's write was done when the kernel had queued it.
+                    let _ = self.kernel.write(file, UserPtr(0), length as u64, &mut memory);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.release(file),
+            }
+        }
+        self.show(file);
+    }
+
+    /// Asks to be woken when a client has received what is shown, if there is more to show.
+    pub(crate) fn rearm(&mut self, file: FileId) {
+        if let Some(backing) = self.backings.get_mut(&file)
+            && backing.held_back != backing.armed
+        {
+            backing.armed = backing.held_back;
+            let data = EventData::new_u64(FILE | file.0);
+            // The change itself looks at the state anew, so a receipt just before it is not missed.
+            let _ = epoll::modify(&self.epoll, backing.as_fd(), data, interest(backing.armed));
+        }
+    }
+}
+
+fn interest(receipts: bool) -> EventFlags {
+    let always = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+    if receipts { always | EventFlags::OUT } else { always }
+}

@@ -1,0 +1,39 @@
+//! Small calls that rustix has no safe form for.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Bytes that were sent on a Unix socket and have not been received, in the kernel's own accounting: 0 if and only if
+/// everything was received (`SIOCOUTQ`).
+///
+/// # Errors
+/// None for a Unix socket.
+pub(crate) fn unreceived(socket: impl AsFd) -> io::Result<i32> {
+    let mut bytes: i32 = 0;
+    // SAFETY: TIOCOUTQ writes one int to `bytes`.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes) }
+}
+
+/// Whether thread `thread` is in thread group `group` now.
+pub(crate) fn in_group(group: i32, thread: i32) -> bool {
+    // SAFETY: tgkill with signal 0 sends nothing and takes no pointer.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, group, thread, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Sends `signal` to a thread of this process, to get it out of a blocking call.
+pub(crate) fn wake_thread(thread: libc::pthread_t, signal: i32) {
+    // SAFETY: the caller keeps the thread joinable, so its handle is valid.
+    unsafe { libc::pthread_kill(thread, signal) };
+}
+
+/// Makes `signal` interrupt blocking calls of this process and do nothing else.
+pub(crate) fn make_interrupting(signal: i32) {
+    extern "C" fn nothing(_: i32) {}
+    // SAFETY: all-zero bytes are a valid sigaction: no flags (so no SA_RESTART), an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+    // SAFETY: `action` is complete, and its handler touches nothing.
+    unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}

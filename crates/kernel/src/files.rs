@@ -1,0 +1,230 @@
+//! Open files and the calls on them.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::{
+    CallResult, Errno, FileId, Node, NodeId, Opener, PollEvents, Request, Stop, Subsystem, UserMemory,
+    UserPtr,
+};
+
+/// One more than the highest address that a process may name on x86-64 with four-level page tables (`TASK_SIZE_MAX`).
+const ADDRESS_LIMIT: u64 = 0x7fff_ffff_f000;
+
+/// The access mode of an open file (`O_ACCMODE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// May be read (`FMODE_READ`).
+    pub read: bool,
+    /// May be written (`FMODE_WRITE`).
+    pub write: bool,
+}
+
+impl Access {
+    /// The access mode in `open`'s flags. Linux's odd mode 3 may neither be read nor written, only controlled.
+    pub const fn from_flags(flags: u32) -> Self {
+        match flags & 3 {
+            0 => Self { read: true, write: false },
+            1 => Self { read: false, write: true },
+            2 => Self { read: true, write: true },
+            _ => Self { read: false, write: false },
+        }
+    }
+
+    /// The access mode as `F_GETFL` shows it.
+    pub const fn flags(self) -> u32 {
+        match (self.read, self.write) {
+            (true, false) => 0,
+            (false, true) => 1,
+            (true, true) => 2,
+            (false, false) => 3,
+        }
+    }
+}
+
+/// An open file description.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFile {
+    /// The node it was opened by.
+    pub node: NodeId,
+    /// Its access mode.
+    pub access: Access,
+    /// Those of `open`'s flags that show in `F_GETFL` and never change; no access mode.
+    pub flags: u32,
+    subsystem: usize,
+}
+
+/// A lab's devices and open files.
+pub struct Kernel {
+    nodes: Vec<Node>,
+    subsystems: Vec<Box<dyn Subsystem>>,
+    files: BTreeMap<FileId, OpenFile>,
+    next_file: u64,
+}
+
+impl Kernel {
+    /// A kernel with these subsystems and nodes; a node's `subsystem` is a place in `subsystems`.
+    pub fn new(subsystems: Vec<Box<dyn Subsystem>>, nodes: Vec<Node>) -> Self {
+        Self { nodes, subsystems, files: BTreeMap::new(), next_file: 1 }
+    }
+
+    /// The lab's device nodes; a [`NodeId`] is a place here.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node with this id.
+    pub fn node(&self, node: NodeId) -> Option<&Node> {
+        self.nodes.get(node.0)
+    }
+
+    /// What is known of an open file.
+    pub fn file(&self, file: FileId) -> Option<&OpenFile> {
+        self.files.get(&file)
+    }
+
+    /// How many files are open.
+    pub fn open_files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Opens a node; `flags` are kept as [`OpenFile::flags`].
+    ///
+    /// # Errors
+    /// The driver's; [`Errno::ENXIO`] if nothing serves the node.
+    pub fn open(
+        &mut self,
+        node: NodeId,
+        access: Access,
+        flags: u32,
+        opener: Opener,
+    ) -> Result<FileId, Errno> {
+        let (subsystem, device) =
+            self.nodes.get(node.0).map(|n| (n.subsystem, n.device)).ok_or(Errno::ENXIO)?;
+        let file = FileId(self.next_file);
+        self.subsystems.get_mut(subsystem).ok_or(Errno::ENXIO)?.open(device, file, opener)?;
+        self.next_file = self.next_file.saturating_add(1);
+        self.files.insert(file, OpenFile { node, access, flags, subsystem });
+        Ok(file)
+    }
+
+    /// The last reference to a file is gone. A file that is not open is left alone.
+    pub fn release(&mut self, file: FileId) {
+        if let Some(open) = self.files.remove(&file)
+            && let Some(subsystem) = self.subsystems.get_mut(open.subsystem)
+        {
+            subsystem.release(file);
+        }
+    }
+
+    /// `read`.
+    ///
+    /// # Errors
+    /// In the VFS's order: [`Errno::EBADF`] if the file is not open for reading, [`Errno::EFAULT`] if the buffer can't be a
+    /// process's, [`Errno::EINVAL`] for a count beyond `SSIZE_MAX`; then the driver's.
+    pub fn read(
+        &mut self,
+        file: FileId,
+        to: UserPtr,
+        count: u64,
+        memory: &mut dyn UserMemory,
+    ) -> CallResult<usize> {
+        let (open, subsystem) = self.lookup(file)?;
+        if !open.access.read {
+            return Err(Errno::EBADF.into());
+        }
+        let count = transfer_size(to, count)?;
+        subsystem.read(file, to, count, memory)
+    }
+
+    /// `write`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read)'s, for writing.
+    pub fn write(
+        &mut self,
+        file: FileId,
+        from: UserPtr,
+        count: u64,
+        memory: &mut dyn UserMemory,
+    ) -> CallResult<usize> {
+        let (open, subsystem) = self.lookup(file)?;
+        if !open.access.write {
+            return Err(Errno::EBADF.into());
+        }
+        let count = transfer_size(from, count)?;
+        subsystem.write(file, from, count, memory)
+    }
+
+    /// `ioctl`. Requests that the VFS answers itself (`FIONBIO`, `FIOCLEX`, ...) never get here.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn ioctl(
+        &mut self,
+        file: FileId,
+        request: Request,
+        argument: u64,
+        memory: &mut dyn UserMemory,
+    ) -> CallResult<i64> {
+        let (_, subsystem) = self.lookup(file)?;
+        subsystem.ioctl(file, request, argument, memory)
+    }
+
+    /// What `poll` reports now; nothing for a file that is not open.
+    pub fn poll(&self, file: FileId) -> PollEvents {
+        self.serving(file).map_or(PollEvents::default(), |s| s.poll(file))
+    }
+
+    /// A file's unread data in bytes.
+    pub fn unread(&self, file: FileId) -> usize {
+        self.serving(file).map_or(0, |s| s.unread(file))
+    }
+
+    /// How many bytes a `read` of `count` bytes would take now.
+    pub fn would_read(&self, file: FileId, count: u64) -> usize {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.serving(file).map_or(0, |s| s.would_read(file, count))
+    }
+
+    /// Copies unread data without taking it; see [`Subsystem::peek`].
+    pub fn peek(&self, file: FileId, to: &mut [u8]) -> usize {
+        self.serving(file).map_or(0, |s| s.peek(file, to))
+    }
+
+    /// Takes unread data; see [`Subsystem::consume`].
+    pub fn consume(&mut self, file: FileId, bytes: usize) {
+        if let Ok((_, subsystem)) = self.lookup(file) {
+            subsystem.consume(file, bytes);
+        }
+    }
+
+    /// The next file whose unread data has grown. To be drained after every call.
+    pub fn next_changed(&mut self) -> Option<FileId> {
+        self.subsystems.iter_mut().find_map(|s| s.next_changed())
+    }
+
+    fn lookup(&mut self, file: FileId) -> Result<(OpenFile, &mut Box<dyn Subsystem>), Stop> {
+        let open = *self.files.get(&file).ok_or(Errno::EBADF)?;
+        let subsystem = self.subsystems.get_mut(open.subsystem).ok_or(Errno::ENXIO)?;
+        Ok((open, subsystem))
+    }
+
+    fn serving(&self, file: FileId) -> Option<&dyn Subsystem> {
+        let open = self.files.get(&file)?;
+        self.subsystems.get(open.subsystem).map(|s| &**s)
+    }
+}
+
+/// The checks of `vfs_read` and `vfs_write` on a buffer: `access_ok`, then `rw_verify_area`, then `MAX_RW_COUNT`.
+fn transfer_size(buffer: UserPtr, count: u64) -> Result<usize, Errno> {
+    let end = buffer.0.checked_add(count).ok_or(Errno::EFAULT)?;
+    if end > ADDRESS_LIMIT {
+        return Err(Errno::EFAULT);
+    }
+    if count > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(usize::try_from(count.min(0x7fff_f000)).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,35 @@
+//! The little kernel: device nodes, open files, and the checks that Linux's VFS makes before a driver sees a call.
+//!
+//! A [`Kernel`] owns the [`Subsystem`]s of a lab (a machine with its drivers) and the table of open files. It is told of
+//! calls by the host, one at a time; it is `no_std`, and knows nothing of processes, descriptors or system calls.
+//!
+//! # Effects
+//! After each call, and after each event from outside, the host drains [`Kernel::next_changed`]: the files whose readable
+//! data may have grown. Nothing is called back.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+
+mod files;
+mod node;
+mod subsystem;
+mod vectored;
+
+pub use files::{Access, Kernel, OpenFile};
+pub use ioctlab_chardev::{
+    BadAddress, CallResult, Errno, FileId, PollEvents, Request, Stop, UserMemory, UserPtr,
+};
+pub use node::{DeviceNumber, Node, NodeId};
+pub use subsystem::{Opener, Subsystem};
+pub use vectored::{Segment, each_segment};

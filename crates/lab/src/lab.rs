@@ -1,0 +1,49 @@
+//! A lab, wired up.
+
+use ioctlab_kernel::{Kernel, Subsystem};
+
+use crate::config;
+use crate::xen::{XenHost, XenRequest};
+
+/// The machines and drivers of a lab file, ready to be served.
+pub struct Lab {
+    xen: Option<XenHost>,
+}
+
+/// Something done to a lab's machines from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To the Xen host.
+    Xen(XenRequest),
+}
+
+impl Lab {
+    /// Sets up what a lab file describes: the lab, to act on it from outside, and the kernel, to serve.
+    ///
+    /// # Errors
+    /// A sentence that says what can't be had, and why.
+    pub fn new(config: &config::Lab) -> Result<(Self, Kernel), String> {
+        let mut subsystems: Vec<Box<dyn Subsystem>> = Vec::new();
+        let mut nodes = Vec::new();
+        let mut lab = Self { xen: None };
+        if let Some(xen) = &config.xen {
+            let host = XenHost::new(xen)?;
+            nodes.extend(XenHost::nodes(xen, subsystems.len()));
+            lab.xen = Some(host.handle());
+            subsystems.push(Box::new(host));
+        }
+        Ok((lab, Kernel::new(subsystems, nodes)))
+    }
+
+    /// Does something from outside. What it makes readable is shown by the host's next look at the kernel's effects.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn act(&self, request: &Request) -> Result<(), String> {
+        match request {
+            Request::Xen(request) => {
+                self.xen.as_ref().ok_or("the lab has no [xen]")?.act(request).map_err(Into::into)
+            }
+        }
+    }
+}

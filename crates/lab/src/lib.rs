@@ -1,0 +1,12 @@
+//! A lab: the machines, domains and device nodes that a program run by ioctlab finds itself among.
+//!
+//! [`config`] reads a lab file into plain data; it knows no driver and no machine. [`Lab`] wires machines and drivers up as
+//! it says, and gives the kernel that a host serves.
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod lab;
+mod xen;
+
+pub use lab::{Lab, Request};
+pub use xen::XenRequest;

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Builds the clients into DIR (default /tmp/ioctlab-clients). What lacks its package is named and left out; any other failure is an error.
+# Packages: gcc libc6-dev; libxen-dev; gcc-multilib; golang-go; and for rust/ cargo, libxen-dev, libclang1 (any version).
+here=$(cd "$(dirname "$0")" && pwd)
+out=${1:-/tmp/ioctlab-clients}
+mkdir -p "$out" || exit 1
+cc="gcc -std=gnu11 -Wall -Werror -O1 -pthread"
+bad=0
+
+run() { "$@" || { echo "build.sh: failed: $*" >&2; bad=1; }; }
+skip() { echo "build.sh: left out: $1 (needs $2)" >&2; }
+
+for name in open stat dup fork scm nonblock poll sigio io efault block threads million x; do
+	run $cc -o "$out/$name" "$here/$name.c"
+done
+run $cc -static -o "$out/static" "$here/static.c"
+
+if [ -e /usr/include/xenevtchn.h ]; then
+	for name in libxenevtchn domains; do
+		run $cc -o "$out/$name" "$here/$name.c" -lxenevtchn
+	done
+else
+	skip 'libxenevtchn, domains' libxen-dev
+fi
+if echo 'int main(void) { return 0; }' | gcc -m32 -x c -o "$out/.m32" - 2>/dev/null; then
+	rm -f "$out/.m32"
+	run $cc -m32 -o "$out/compat32" "$here/compat32.c"
+else
+	skip compat32 gcc-multilib
+fi
+if command -v go >/dev/null; then
+	(cd / && GOCACHE="${GOCACHE:-$out/.gocache}" GO111MODULE=off CGO_ENABLED=0 go build -o "$out/client-go" "$here/client.go") || bad=1
+else
+	skip client-go golang-go
+fi
+for name in redirect.sh client.py libxenevtchn.py; do
+	cp "$here/$name" "$out/"
+done
+# rust/ by itself, since it fetches crates: CARGO_TARGET_DIR=DIR cargo build --manifest-path rust/Cargo.toml
+exit $bad

@@ -1,0 +1,227 @@
+//! Measures what the project has an aim for, next to what it is compared to, all in one run.
+//!
+//! The helper programs are in `bench/`; each says in its first lines what it measures. What is compared is run
+//! alternately, several times over, because the machine's own speed varies by more than some of the aims.
+
+mod case;
+mod table;
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result};
+
+use self::case::{Case, Figures, alternate};
+use self::table::{Aim, Row};
+use crate::clients::compile;
+use crate::setup;
+use crate::stage::Stage;
+use crate::workspace::Workspace;
+
+/// Where the helper programs are.
+const SOURCES: &str = "bench";
+
+/// How many functions the C file has that gcc compiles: enough for most of a second.
+const FUNCTIONS_IN_C_FILE: usize = 200;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How often each figure is taken; the median counts
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Measure only what ioctlab is compared to, to see what the machine gives
+    #[arg(long)]
+    without_ioctlab: bool,
+}
+
+/// Takes every figure, then prints the table.
+pub(crate) fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
+    setup::install(setup::EVERYTHING)?;
+    let bench = Bench::prepare(workspace, options)?;
+    let mut rows = Vec::new();
+    eprintln!("Measuring calls");
+    rows.extend(bench.calls()?);
+    eprintln!("Measuring wake-ups");
+    rows.extend(bench.wake_ups()?);
+    eprintln!("Measuring start-up");
+    rows.extend(bench.start_up()?);
+    for workload in workloads(&bench.stage.home().join("big.c").to_string_lossy()) {
+        eprintln!("Measuring {}", workload.name);
+        rows.push(bench.slow_down(&workload)?);
+    }
+    println!(
+        "Linux {}, {} processors, run as {}; medians of {} rounds.",
+        fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
+        available_parallelism()?,
+        bench.stage.user(),
+        options.rounds
+    );
+    print!("{}", table::render(&rows));
+    Ok(())
+}
+
+/// The helper programs, built and on a stage.
+struct Bench {
+    stage: Stage,
+    rounds: u32,
+    /// None if only what ioctlab is compared to is asked for.
+    ioctlab: Option<PathBuf>,
+}
+
+impl Bench {
+    fn prepare(workspace: &Workspace, options: &Options) -> Result<Self> {
+        let stage = Stage::new()?;
+        let sources = workspace.root().join(SOURCES);
+        for entry in fs::read_dir(&sources).with_context(|| format!("can't read {}", sources.display()))? {
+            let source = entry?.path();
+            if source.extension().is_some_and(|extension| extension == "c") {
+                let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                compile(&source, &stage.path(&name), &[])?;
+            }
+        }
+        for recording in ["device.umockdev", "device.ioctl"] {
+            stage.add(&sources.join("umockdev").join(recording))?;
+        }
+        fs::write(stage.home().join("big.c"), c_file(FUNCTIONS_IN_C_FILE))?;
+        let ioctlab = match options.without_ioctlab {
+            true => None,
+            false => Some(stage.add(&workspace.build_ioctlab()?)?),
+        };
+        Ok(Self { stage, rounds: options.rounds, ioctlab })
+    }
+
+    /// Runs the cases; those under ioctlab are left out if it isn't wanted.
+    fn alternate(&self, cases: Vec<Option<Case>>) -> Result<Figures> {
+        alternate(&self.stage, self.rounds, &cases.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    fn calls(&self) -> Result<Vec<Row>> {
+        let umockdev =
+            ["umockdev-run", "--device", "device.umockdev", "--ioctl", "/dev/bus/usb/001/011=device.ioctl"];
+        let figures = self.alternate(vec![
+            Some(Case::new("native", &["./nullioctl"])),
+            Some(Case::new("bare", &["./bare_notify"])),
+            self.under_ioctlab("ioctlab", &["./evtchn_calls"]),
+            Some(Case::new("umockdev", &umockdev).then(&["--", "./umockdev_calls"])),
+        ])?;
+        let bare = ("a bare seccomp notification", figures.get("bare", "bare"));
+        let native = ("a failing ioctl on /dev/null", figures.get("native", "null"));
+        let umockdev = ("an ioctl under umockdev", figures.get("umockdev", "umockdev"));
+        let reset = ("a call without data (RESET)", figures.get("ioctlab", "reset"));
+        let notify = ("a call that reads 4 bytes (NOTIFY)", figures.get("ioctlab", "notify"));
+        Ok(vec![
+            Row::new(reset, bare, Aim::Ratio(1.25)),
+            Row::new(reset, native, Aim::None),
+            Row::new(notify, bare, Aim::Ratio(1.8)),
+            Row::new(notify, umockdev, Aim::None),
+        ])
+    }
+
+    /// The scheduler may put the two processes on one processor or on two, which matters more than anything else, so
+    /// both are measured apart from what it chooses by itself.
+    fn wake_ups(&self) -> Result<Vec<Row>> {
+        let pin = ["taskset", "--cpu-list", &first_allowed_cpu()?];
+        let mut cases = vec![
+            Some(Case::new("pipe", &["./pingpong_pipe"])),
+            self.under_ioctlab("evtchn", &["./pingpong_evtchn"]),
+            Some(Case::new("pipe, one", &pin).then(&["./pingpong_pipe"])),
+            self.under_ioctlab("evtchn, one", &["./pingpong_evtchn"]).map(|case| case.behind(&pin)),
+        ];
+        if available_parallelism()?.get() > 1 {
+            cases.push(Some(Case::new("pipe, two", &["./pingpong_pipe", "apart"])));
+            cases.push(self.under_ioctlab("evtchn, two", &["./pingpong_evtchn", "apart"]));
+        }
+        let figures = self.alternate(cases)?;
+        let row = |label, name, base, figure, aim| {
+            let compared_to = ("the same over a pipe", figures.get(base, figure));
+            Row::new((label, figures.get(name, figure)), compared_to, aim)
+        };
+        Ok(vec![
+            row("NOTIFY to read in another process", "evtchn", "pipe", "oneway", Aim::Ratio(2.0)),
+            row("... on another processor", "evtchn, two", "pipe, two", "oneway", Aim::Ratio(2.0)),
+            row("... on the same processor", "evtchn, one", "pipe, one", "oneway", Aim::None),
+            row("half a round trip, with unmasking", "evtchn", "pipe", "half", Aim::None),
+            row("... on two processors", "evtchn, two", "pipe, two", "half", Aim::None),
+        ])
+    }
+
+    fn start_up(&self) -> Result<Vec<Row>> {
+        let umockdev = ["umockdev-run", "--device", "device.umockdev", "--", "true"];
+        let timed = ["./timed", "5"];
+        let figures = self.alternate(vec![
+            Some(Case::new("plain", &timed).then(&["true"])),
+            self.under_ioctlab("ioctlab", &["true"]).map(|case| case.behind(&timed)),
+            Some(Case::new("umockdev", &timed).then(&umockdev)),
+        ])?;
+        let started = ("ioctlab run -- true", figures.get("ioctlab", "wall"));
+        let umockdev = ("umockdev-run, one device", figures.get("umockdev", "wall"));
+        let plain = ("true by itself", figures.get("plain", "wall"));
+        Ok(vec![Row::new(started, umockdev, Aim::Nanoseconds(20e6)), Row::new(started, plain, Aim::None)])
+    }
+
+    /// What running under ioctlab costs a program that doesn't use its devices; the start-up isn't counted.
+    fn slow_down(&self, workload: &Workload) -> Result<Row> {
+        let timed = [&["./timed", workload.count], workload.command.as_slice()].concat();
+        let figures =
+            self.alternate(vec![Some(Case::new("alone", &timed)), self.under_ioctlab("ioctlab", &timed)])?;
+        Ok(Row::new(
+            (workload.name, figures.get("ioctlab", "wall")),
+            ("by itself", figures.get("alone", "wall")),
+            Aim::Ratio(workload.aim),
+        ))
+    }
+
+    fn under_ioctlab(&self, name: &'static str, command: &[&str]) -> Option<Case> {
+        let ioctlab = self.ioctlab.as_ref()?.to_string_lossy();
+        Some(Case::new(name, &[&ioctlab, "run", "--"]).then(command))
+    }
+}
+
+/// A program that doesn't use the devices.
+struct Workload<'a> {
+    name: &'static str,
+    /// How often it is run for one figure.
+    count: &'static str,
+    command: Vec<&'a str>,
+    aim: f64,
+}
+
+fn workloads(c_file: &str) -> Vec<Workload<'_>> {
+    // A directory that can't be read is no failure of the measurement.
+    let find = "find /usr 2>/dev/null || true";
+    let dd = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=1500000", "status=none"];
+    vec![
+        Workload { name: "find /usr", count: "3", command: vec!["sh", "-c", find], aim: 1.05 },
+        Workload {
+            name: "gcc -O1 of one C file",
+            count: "1",
+            command: vec!["gcc", "-O1", "-c", "-o", "/dev/null", c_file],
+            aim: 1.15,
+        },
+        Workload { name: "dd bs=1 of 1.5 MB", count: "1", command: dd.to_vec(), aim: 1.15 },
+        Workload { name: "python3 -c pass", count: "15", command: vec!["python3", "-c", "pass"], aim: 1.15 },
+    ]
+}
+
+/// A C file that is the same on every machine, with the usual headers and plain loops.
+fn c_file(functions: usize) -> String {
+    let mut text = String::from("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n");
+    for index in 0..functions {
+        text.push_str(&format!(
+            "long work{index}(const char *s, int n)\n{{\n\tlong sum = {index};\n\tfor (int i = 0; i < n; i++) {{\n\
+             \t\tswitch (s[i] % 5) {{\n\t\tcase 0: sum += strlen(s); break;\n\t\tcase 1: sum ^= i * {index}; break;\n\
+             \t\tcase 2: sum = labs(sum - n); break;\n\t\tdefault: sum = sum * 31 + s[i];\n\t\t}}\n\t}}\n\
+             \tprintf(\"%ld\\n\", sum);\n\treturn sum;\n}}\n"
+        ));
+    }
+    text
+}
+
+/// A processor that this process may run on, for taskset.
+fn first_allowed_cpu() -> Result<String> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first = list.and_then(|list| list.trim().split([',', '-']).next());
+    Ok(first.context("/proc/self/status doesn't say which processors are allowed")?.to_owned())
+}
