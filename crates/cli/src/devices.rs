@@ -63,7 +63,7 @@ mod tests {
 /dev/xen/evtchn
     driver    xen-evtchn
     machine   a Xen host: domains, event channels, VIRQs
-    lab file  [xen] event_channels, evtchn_minor
+    lab file  [xen] event_channels, console_to_ring, evtchn_minor
               [[xen.domain]] id, name, vcpus, max_event_channel_port, kernel_virqs, kernel_ports
 ";
         assert_eq!(String::from_utf8(out).expect("text"), expected);

@@ -21,9 +21,19 @@ pub(crate) const I386: u32 = 0x4000_0003;
 
 /// 32-bit system calls that are trapped, by their i386 numbers.
 pub(crate) mod i386 {
+    pub(crate) const READ: i64 = 3;
+    pub(crate) const WRITE: i64 = 4;
     pub(crate) const OPEN: i64 = 5;
+    pub(crate) const CLOSE: i64 = 6;
+    pub(crate) const EXECVE: i64 = 11;
     pub(crate) const IOCTL: i64 = 54;
+    pub(crate) const DUP2: i64 = 63;
+    pub(crate) const FSTAT64: i64 = 197;
     pub(crate) const OPENAT: i64 = 295;
+    pub(crate) const DUP3: i64 = 330;
+    pub(crate) const EXECVEAT: i64 = 358;
+    pub(crate) const STATX: i64 = 383;
+    pub(crate) const CLOSE_RANGE: i64 = 436;
     pub(crate) const OPENAT2: i64 = 437;
 }
 
@@ -103,6 +113,7 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
     for call in [libc::SYS_dup2, libc::SYS_dup3] {
         rules.entry(call).or_default().push(rule(in_window(1)?)?);
     }
+    rules.entry(libc::SYS_mmap).or_default().push(rule(in_window(4)?)?);
     for command in [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFL] {
         let mut conditions = in_window(0)?;
         conditions.push(equals(1, command as u64)?);
@@ -173,8 +184,14 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
 
 fn compat_rules() -> io::Result<Rules> {
     let mut rules = Rules::new();
-    for call in [i386::OPEN, i386::OPENAT, i386::OPENAT2] {
+    for call in [i386::OPEN, i386::OPENAT, i386::OPENAT2, i386::CLOSE_RANGE, i386::EXECVE, i386::EXECVEAT] {
         rules.insert(call, Vec::new());
+    }
+    for call in [i386::READ, i386::WRITE, i386::CLOSE, i386::FSTAT64, i386::STATX, i386::IOCTL] {
+        rules.entry(call).or_default().push(rule(in_window(0)?)?);
+    }
+    for call in [i386::DUP2, i386::DUP3] {
+        rules.entry(call).or_default().push(rule(in_window(1)?)?);
     }
     for kind in IOCTL_KINDS {
         rules.entry(i386::IOCTL).or_default().push(rule(vec![masked(1, 0xff00, u64::from(kind) << 8)?])?);

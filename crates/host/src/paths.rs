@@ -37,6 +37,8 @@ pub(crate) enum Place {
     Descriptor(i32, u32),
     /// A directory on the way to a node, which exists only as a placeholder: its path.
     Directory(String),
+    /// Something below a node, as if that were a directory; with trapped paths only, where the kernel couldn't say so.
+    BelowNode,
 }
 
 /// Looks a path up; `None` if it leads to nothing of ours, in which case the kernel knows best what to answer.
@@ -51,6 +53,29 @@ pub(crate) fn find(run: &Run, named: &Named<'_>) -> Option<Place> {
         }
         Isolation::Paths => find_placeholder(run, named),
     }
+}
+
+/// The same with `openat2`'s restrictions on the way; a path that they forbid leads to nothing of ours.
+pub(crate) fn find_restricted(run: &Run, named: &Named<'_>, restrictions: u64) -> Option<Place> {
+    // Placeholders aren't where the path says, so what it would meet on its way can't be tried out.
+    if run.tree.isolation == Isolation::Paths {
+        return find(run, named);
+    }
+    let start = match named.directory {
+        libc::AT_FDCWD => format!("/proc/{}/cwd", named.thread),
+        directory => format!("/proc/{}/fd/{directory}", named.thread),
+    };
+    let mut restrictions = ResolveFlags::from_bits_retain(restrictions);
+    // It lets a lookup fail for no lasting reason. This one need not.
+    restrictions -= ResolveFlags::CACHED;
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    if !named.follow {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let file =
+        rustix::fs::openat2(open_path(&start)?, named.path, flags, Mode::empty(), restrictions).ok()?;
+    let stat = rustix::fs::fstat(file).ok()?;
+    run.tree.node_of(&stat).map(|file| Place::Node(file.node))
 }
 
 /// `/proc/PID/fd/N` and its other spellings.
@@ -95,13 +120,7 @@ pub(crate) fn descriptor_of(path: &str, thread: i32) -> Option<(i32, u32)> {
 
 /// The path from the root directory, with `.`, `..` and doubled slashes taken out as text. `None` if a directory is gone.
 pub(crate) fn absolute(named: &Named<'_>) -> Option<Vec<u8>> {
-    let mut whole = Vec::new();
-    if named.path.first() != Some(&b'/') {
-        whole = start_of(named)?;
-        whole.push(b'/');
-    }
-    whole.extend_from_slice(named.path);
-    Some(normalise(&whole))
+    Some(normalise(&absolute_unless_so(named)?))
 }
 
 fn start_of(named: &Named<'_>) -> Option<Vec<u8>> {
@@ -176,17 +195,29 @@ fn open_path(path: &str) -> Option<OwnedFd> {
 
 /// With trapped paths: follows symbolic links by hand, until the path is one of the tree's or leads elsewhere.
 fn find_placeholder(run: &Run, named: &Named<'_>) -> Option<Place> {
-    let mut path = absolute(named)?;
+    let whole = absolute_unless_so(named)?;
+    if uses_node_as_directory(run, &whole) {
+        return Some(Place::BelowNode);
+    }
+    let mut path = normalise(&whole);
+    // A path that starts at a placeholder directory's descriptor.
+    let root = run.tree.root.as_os_str().as_encoded_bytes();
+    if let Some(inside) = path.strip_prefix(root).filter(|inside| inside.starts_with(b"/")) {
+        path = inside.to_vec();
+    }
     for _ in 0..LINKS_MAX {
         // What exists natively is found natively: most paths end here, after one look.
         let text = std::str::from_utf8(&path).ok()?;
+        if run.tree.is_below_node(text) {
+            return Some(Place::BelowNode);
+        }
         if run.tree.holds(text) {
             return Some(match run.tree.node_at(text) {
                 Some(node) => Place::Node(node),
                 None => Place::Directory(text.to_owned()),
             });
         }
-        if let Some((process, number)) = descriptor_of(text, named.thread) {
+        if let Some((process, number)) = descriptor_of(text, named.thread).filter(|_| named.follow) {
             return Some(Place::Descriptor(process, number));
         }
         if !named.follow || rustix::fs::stat(&*path).is_ok() {
@@ -195,6 +226,15 @@ fn find_placeholder(run: &Run, named: &Named<'_>) -> Option<Place> {
         path = through_first_link(&path, named.follow)?;
     }
     None
+}
+
+/// Whether the path goes on after a node (`/`, `/.`, `/../x`) in a way that normalising has taken away.
+fn uses_node_as_directory(run: &Run, path: &[u8]) -> bool {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.skip(1).any(|(end, _)| {
+        let before = path.get(..end).map(normalise).unwrap_or_default();
+        std::str::from_utf8(&before).is_ok_and(|before| run.tree.node_at(before).is_some())
+    })
 }
 
 /// Replaces the first component that is a symbolic link by what it leads to; `None` if there is none.

@@ -103,7 +103,7 @@ impl Kernel {
         let (subsystem, device) =
             self.nodes.get(node.0).map(|n| (n.subsystem, n.device)).ok_or(Errno::ENXIO)?;
         let file = FileId(self.next_file);
-        self.subsystems.get_mut(subsystem).ok_or(Errno::ENXIO)?.open(device, file, opener)?;
+        self.subsystems.get_mut(subsystem).ok_or(Errno::ENXIO)?.open(device, file, access, opener)?;
         self.next_file = self.next_file.saturating_add(1);
         self.files.insert(file, OpenFile { node, access, flags, subsystem });
         Ok(file)

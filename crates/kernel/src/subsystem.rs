@@ -1,5 +1,6 @@
 //! What a machine with its drivers looks like to the kernel.
 
+use crate::Access;
 use ioctlab_chardev::{CallResult, Errno, FileId, PollEvents, Request, UserMemory, UserPtr};
 
 /// Who opens a file, as far as drivers care.
@@ -22,7 +23,7 @@ pub trait Subsystem: Send {
     ///
     /// # Errors
     /// What the driver's `open` refuses with.
-    fn open(&mut self, device: u32, file: FileId, opener: Opener) -> Result<(), Errno>;
+    fn open(&mut self, device: u32, file: FileId, access: Access, opener: Opener) -> Result<(), Errno>;
 
     /// The last reference to `file` is gone (`release()`); called exactly once for an opened file.
     fn release(&mut self, file: FileId);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod kernel_log;
 mod lab;
 mod xen;
 

@@ -6,18 +6,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ioctlab_abi::Errno;
 use ioctlab_evtchn as evtchn;
 use ioctlab_kernel::{
-    CallResult, DeviceNumber, FileId, Node, Opener, PollEvents, Request, Subsystem, UserMemory, UserPtr,
+    Access, CallResult, DeviceNumber, FileId, Node, Opener, PollEvents, Request, Subsystem, UserMemory,
+    UserPtr,
 };
 use ioctlab_xen::{
     Abi, AfterTake, DomainId, DomainParams, FreshPorts, Hypervisor, KernelPort, Port, Refused, VcpuId, Virq,
+    VirqScope,
 };
 
-use crate::config;
+use crate::{config, kernel_log};
 
 /// Linux's major number of miscellaneous devices.
 const MISC_MAJOR: u32 = 10;
-/// The subsystem's only device so far.
+/// Linux's major number of `/dev/null` and its like, and its minor number of `/dev/kmsg`.
+const MEMORY_MAJOR: u32 = 1;
+const KMSG_MINOR: u32 = 11;
+
+/// The subsystem's own numbers of its devices.
 const EVTCHN: u32 = 0;
+const KMSG: u32 = 1;
 
 /// Something done to the Xen host from outside of its domains.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +46,15 @@ pub(crate) struct XenHost(Arc<Mutex<State>>);
 struct State {
     xen: Hypervisor,
     guests: BTreeMap<u16, evtchn::Driver>,
-    /// Which domain's kernel an open file belongs to.
-    files: BTreeMap<FileId, u16>,
+    files: BTreeMap<FileId, Opened>,
     abi: evtchn::ChannelAbi,
+}
+
+/// Which domain's kernel an open file belongs to, and which of its devices.
+#[derive(Clone, Copy)]
+struct Opened {
+    domain: u16,
+    device: u32,
 }
 
 impl XenHost {
@@ -54,7 +67,7 @@ impl XenHost {
         let mut guests = BTreeMap::new();
         for domain in &config.domains {
             let problem = |refused: Refused| format!("domain {}: {refused}", domain.id);
-            xen.create(DomainId(domain.id), params(config, domain)?).map_err(problem)?;
+            xen.create(DomainId(domain.id), params(config, domain)).map_err(problem)?;
             let mut driver = evtchn::Driver::new();
             for port in 1..=domain.kernel_ports {
                 driver
@@ -77,13 +90,23 @@ impl XenHost {
 
     /// The nodes that its kernels have.
     pub(crate) fn nodes(config: &config::Xen, subsystem: usize) -> Vec<Node> {
-        vec![Node {
+        let mut nodes = vec![Node {
             path: "/dev/xen/evtchn".into(),
             number: DeviceNumber { major: MISC_MAJOR, minor: config.evtchn_minor },
             permissions: 0o600,
             subsystem,
             device: EVTCHN,
-        }]
+        }];
+        if config.console_to_ring {
+            nodes.push(Node {
+                path: "/dev/kmsg".into(),
+                number: DeviceNumber { major: MEMORY_MAJOR, minor: KMSG_MINOR },
+                permissions: 0o644,
+                subsystem,
+                device: KMSG,
+            });
+        }
+        nodes
     }
 
     /// Does something from outside.
@@ -107,17 +130,15 @@ impl XenHost {
     }
 }
 
-fn params(config: &config::Xen, domain: &config::Domain) -> Result<DomainParams, String> {
+fn params(config: &config::Xen, domain: &config::Domain) -> DomainParams {
     let mut kernel_ports = Vec::new();
     for virq in &domain.kernel_virqs {
-        let number = Virq::try_from(u32::from(virq.number()))
-            .map_err(|error| format!("domain {}: {error}", domain.id))?;
-        let vcpus = if virq.is_per_vcpu() { domain.vcpus } else { 1 };
-        kernel_ports.extend((0..vcpus).map(|vcpu| KernelPort::Virq(number, VcpuId(vcpu))));
+        let vcpus = if virq.scope() == VirqScope::Vcpu { domain.vcpus } else { 1 };
+        kernel_ports.extend((0..vcpus).map(|vcpu| KernelPort::Virq(*virq, VcpuId(vcpu))));
     }
     // What else the guest's kernel holds makes no difference to programs but for the numbers that are taken.
     kernel_ports.resize(domain.kernel_ports as usize, KernelPort::Ipi(VcpuId::ZERO));
-    Ok(DomainParams {
+    DomainParams {
         abi: match config.event_channels {
             config::EventChannels::TwoLevel => Abi::TwoLevel,
             config::EventChannels::Fifo => Abi::Fifo,
@@ -127,7 +148,7 @@ fn params(config: &config::Xen, domain: &config::Domain) -> Result<DomainParams,
         privileged: domain.id == 0,
         fresh_ports: FreshPorts::Masked,
         kernel_ports,
-    })
+    }
 }
 
 /// The hypervisor as one domain's kernel sees it.
@@ -180,13 +201,13 @@ fn port(port: Port) -> evtchn::Port {
 impl State {
     /// The driver and the hypervisor of the domain that a file belongs to.
     fn guest(&mut self, file: FileId) -> Result<(&mut evtchn::Driver, Guest<'_>), Errno> {
-        let domain = *self.files.get(&file).ok_or(Errno::EBADF)?;
+        let domain = self.files.get(&file).filter(|open| open.device == EVTCHN).ok_or(Errno::EBADF)?.domain;
         let driver = self.guests.get_mut(&domain).ok_or(Errno::ENXIO)?;
         Ok((driver, Guest { xen: &mut self.xen, domain: DomainId(domain), abi: self.abi }))
     }
 
     fn driver(&self, file: FileId) -> Option<&evtchn::Driver> {
-        self.guests.get(self.files.get(&file)?)
+        self.guests.get(&self.files.get(&file).filter(|open| open.device == EVTCHN)?.domain)
     }
 
     /// Hands the hypervisor's upcalls to the kernels that they are for, until none is left.
@@ -203,11 +224,15 @@ impl State {
 }
 
 impl Subsystem for XenHost {
-    fn open(&mut self, _device: u32, file: FileId, opener: Opener) -> Result<(), Errno> {
+    fn open(&mut self, device: u32, file: FileId, access: Access, opener: Opener) -> Result<(), Errno> {
         let mut state = self.lock();
-        // A domain that the lab doesn't have has no kernel with this driver in it.
-        state.guests.get_mut(&opener.domain).ok_or(Errno::ENXIO)?.open(file);
-        state.files.insert(file, opener.domain);
+        // A domain that the lab doesn't have has no kernel with these drivers in it.
+        let driver = state.guests.get_mut(&opener.domain).ok_or(Errno::ENXIO)?;
+        match device {
+            EVTCHN => driver.open(file),
+            _ => kernel_log::open(access)?,
+        }
+        state.files.insert(file, Opened { domain: opener.domain, device });
         Ok(())
     }
 
@@ -238,6 +263,15 @@ impl Subsystem for XenHost {
         memory: &mut dyn UserMemory,
     ) -> CallResult<usize> {
         let mut state = self.lock();
+        if let Some(log) = state.files.get(&file).copied().filter(|open| open.device == KMSG) {
+            let message = kernel_log::write(from, count, memory)?;
+            if message.is_shown() && log.domain == 0 {
+                // Xen puts what domain 0 prints into its console ring; nobody need listen.
+                let _ = state.xen.raise_global_virq(Virq::CON_RING);
+                state.deliver();
+            }
+            return Ok(count);
+        }
         let (driver, mut guest) = state.guest(file)?;
         let result = driver.write(file, from, count, memory, &mut guest);
         state.deliver();
@@ -252,6 +286,9 @@ impl Subsystem for XenHost {
         memory: &mut dyn UserMemory,
     ) -> CallResult<i64> {
         let mut state = self.lock();
+        if state.files.get(&file).is_some_and(|open| open.device == KMSG) {
+            return Err(Errno::ENOTTY.into());
+        }
         let (driver, mut guest) = state.guest(file)?;
         let result = driver.ioctl(file, request, argument, memory, &mut guest);
         state.deliver();

@@ -50,7 +50,7 @@ impl Channel {
         Self { binding, vcpu, consumer: Consumer::Guest, pending: false, masked, ticket: None }
     }
 
-    /// A port of Xen's own; its events never reach the guest.
+    /// A port of Xen's own. Masked for good, since the guest can't unmask it: its events are never queued.
     pub(crate) fn of_xen(binding: Binding, vcpu: VcpuId) -> Self {
         Self { consumer: Consumer::Xen, ..Self::new(binding, vcpu, true) }
     }
@@ -67,9 +67,9 @@ impl Channel {
         self.masked
     }
 
-    /// Raises an event. One that is pending already absorbs it, queued or not; Xen's own ports have no event bits to set.
+    /// Raises an event. One that is pending already absorbs it, queued or not.
     pub(crate) fn raise(&mut self, at: (DomainId, Port), upcalls: &mut Upcalls) {
-        if self.is_xens() || self.pending {
+        if self.pending {
             return;
         }
         self.pending = true;

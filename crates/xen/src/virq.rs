@@ -72,6 +72,11 @@ impl Virq {
         Self::NAMED.iter().find(|(virq, _)| *virq == self).map(|(_, name)| *name)
     }
 
+    /// The names of those that have one, in the order of their numbers.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::NAMED.iter().map(|(_, name)| *name)
+    }
+
     /// Whom it is for. All of the architecture's are global on x86, as are numbers without a name.
     ///
     /// Xen 4.17 has only per-vcpu and others, and raises the one per-domain VIRQ in a domain that it names.
@@ -136,6 +141,8 @@ impl FromStr for Virq {
             Some((prefix, rest)) if prefix.eq_ignore_ascii_case("VIRQ_") => rest,
             _ => text,
         };
+        // What x86 calls its first one.
+        let name = if name.eq_ignore_ascii_case("MCA") { "ARCH_0" } else { name };
         Self::NAMED
             .iter()
             .find(|(_, known)| known.eq_ignore_ascii_case(name))
@@ -166,6 +173,7 @@ mod tests {
 
     #[test]
     fn names_parse_in_any_dress() {
+        assert_eq!("VIRQ_MCA".parse(), Ok(Virq::ARCH_0));
         for text in ["DOM_EXC", "dom_exc", "VIRQ_DOM_EXC", "virq_Dom_Exc", "3", "03"] {
             assert_eq!(text.parse(), Ok(Virq::DOM_EXC), "{text}");
         }

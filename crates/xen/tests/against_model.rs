@@ -161,7 +161,12 @@ impl Both {
             kernel_ports: vec![KernelPort::Ipi(VcpuId(2)); 61],
             ..DomainParams::bare()
         };
-        let first = DomainParams { max_port: Some(Port(6)), ..DomainParams::bare() };
+        let first = DomainParams {
+            max_port: Some(Port(6)),
+            vcpus: 2,
+            kernel_ports: vec![KernelPort::Virq(Virq::ARGO, VcpuId::ZERO)],
+            ..DomainParams::bare()
+        };
         for (id, params) in [(0, DomainParams::dom0()), (1, first), (2, second)] {
             agree!(self.create(DomainId(id), params.clone()));
         }
@@ -292,6 +297,8 @@ impl Both {
 
 proptest! {
     #![proptest_config(ProptestConfig {
+        // 256 by default, unless PROPTEST_CASES says otherwise: too few for the rarer meetings.
+        cases: ProptestConfig::default().cases.max(1024),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/against_model.regressions"))),
         ..ProptestConfig::default()
     })]

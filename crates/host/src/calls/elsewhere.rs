@@ -1,8 +1,9 @@
 //! Calls that a device's driver has no part in, but which would find out what stands behind its descriptor.
 
 use ioctlab_abi::Errno;
+use ioctlab_kernel::Access;
 
-use super::{Call, open};
+use super::{Call, descriptors, metadata, open, transfer};
 use crate::filter::i386;
 use crate::isolation::Isolation;
 use crate::paths::{self, Named, Place};
@@ -22,24 +23,53 @@ pub(super) fn socket(call: &mut Call<'_>) -> Answer {
     }
 }
 
-/// `sendfile` and `splice`: these drivers have neither `splice_read` nor `splice_write`.
+/// These drivers have no `splice_read` and no `splice_write`.
+pub(super) fn sendfile(call: &mut Call<'_>) -> Answer {
+    let (output, input, offset) = (call.argument(0), call.argument(1), call.argument(2));
+    match spliced(call, input, output) {
+        // An offset can't be had in a stream.
+        Some(Ends { input: Some(_), .. }) if offset != 0 => Errno::ESPIPE.into(),
+        Some(ends) => ends.refusal().into(),
+        None => Answer::Continue,
+    }
+}
+
 pub(super) fn splice(call: &mut Call<'_>) -> Answer {
-    let (input, offset, output) = match call.number {
-        libc::SYS_sendfile => (call.argument(1), call.argument(2), call.argument(0)),
-        _ => (call.argument(0), call.argument(1), call.argument(2)),
-    };
-    let mut state = call.server.lock();
-    let from = call.device(&mut state, input).and_then(|f| state.kernel.file(f).copied());
-    let to = call.device(&mut state, output).and_then(|f| state.kernel.file(f).copied());
-    drop(state);
-    if from.is_none() && to.is_none() {
+    let (input, input_offset) = (call.argument(0), call.argument(1));
+    let (output, output_offset) = (call.argument(2), call.argument(3));
+    if call.argument(4) == 0 {
         return Answer::Continue;
     }
-    if from.is_some_and(|f| !f.access.read) || to.is_some_and(|f| !f.access.write) {
-        return Errno::EBADF.into();
+    match spliced(call, input, output) {
+        // The other end is a pipe, or the call is as wrong.
+        Some(Ends { input: Some(_), .. }) if output_offset != 0 => Errno::ESPIPE.into(),
+        Some(Ends { output: Some(_), .. }) if input_offset != 0 => Errno::ESPIPE.into(),
+        Some(ends) => ends.refusal().into(),
+        None => Answer::Continue,
     }
-    // An offset can't be had in a stream.
-    if from.is_some() && offset != 0 { Errno::ESPIPE.into() } else { Errno::EINVAL.into() }
+}
+
+/// The ends of a transfer within the kernel that are devices; at least one is.
+struct Ends {
+    input: Option<Access>,
+    output: Option<Access>,
+}
+
+impl Ends {
+    fn refusal(&self) -> Errno {
+        let denied = self.input.is_some_and(|a| !a.read) || self.output.is_some_and(|a| !a.write);
+        if denied { Errno::EBADF } else { Errno::EINVAL }
+    }
+}
+
+fn spliced(call: &mut Call<'_>, input: u64, output: u64) -> Option<Ends> {
+    let mut state = call.server.lock();
+    let mut access = |descriptor| {
+        let file = call.device(&mut state, descriptor)?;
+        state.kernel.file(file).map(|open| open.access)
+    };
+    let ends = Ends { input: access(input), output: access(output) };
+    (ends.input.is_some() || ends.output.is_some()).then_some(ends)
 }
 
 /// libaio: reads and writes of a device are refused when they are submitted.
@@ -75,12 +105,10 @@ pub(super) fn chdir(call: &mut Call<'_>) -> Answer {
     let Some(path) = call.memory.read_string(call.argument(0), paths::PATH_MAX) else {
         return Answer::Continue;
     };
-    match paths::find(
-        call.run,
-        &Named { thread: call.thread, directory: libc::AT_FDCWD, path: &path, follow: true },
-    ) {
+    let named = Named { thread: call.thread, directory: libc::AT_FDCWD, path: &path, follow: true };
+    match paths::find(call.run, &named) {
         Some(Place::Directory(_)) => Errno::EACCES.into(),
-        Some(Place::Node(_)) => Errno::ENOTDIR.into(),
+        Some(Place::Node(_) | Place::BelowNode) => Errno::ENOTDIR.into(),
         _ => Answer::Continue,
     }
 }
@@ -91,6 +119,15 @@ pub(super) fn compat(call: &mut Call<'_>) -> Answer {
         i386::OPEN => open::open(call),
         i386::OPENAT => open::openat(call),
         i386::OPENAT2 => open::openat2(call),
+        i386::READ => transfer::read(call),
+        i386::WRITE => transfer::write(call),
+        i386::FSTAT64 => metadata::fstat64(call),
+        i386::STATX => metadata::statx(call),
+        i386::CLOSE => descriptors::close(call),
+        i386::CLOSE_RANGE => descriptors::close_range(call),
+        i386::DUP2 | i386::DUP3 => descriptors::dup_to(call),
+        i386::EXECVE | i386::EXECVEAT => descriptors::exec(call),
+        i386::IOCTL if transfer::is_generic(call.argument(1)) => Answer::Continue,
         i386::IOCTL => {
             let mut state = call.server.lock();
             match call.device(&mut state, call.argument(0)) {

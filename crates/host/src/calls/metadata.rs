@@ -20,6 +20,14 @@ pub(super) fn fstat(call: &mut Call<'_>) -> Answer {
     }
 }
 
+/// `fstat` of 32-bit callers.
+pub(super) fn fstat64(call: &mut Call<'_>) -> Answer {
+    let Some(node) = node_of_descriptor(call, call.argument(0)) else { return Answer::Continue };
+    let Some(file) = call.run.tree.file(node) else { return Answer::Continue };
+    let bytes = stat64_bytes(&file.stat, device_mode(file), rustix::fs::makedev(file.major, file.minor));
+    copy_out(call, call.argument(1), &bytes)
+}
+
 pub(super) fn stat(call: &mut Call<'_>) -> Answer {
     let follow = call.number == libc::SYS_stat;
     match node_of_path(call, libc::AT_FDCWD, call.argument(0), follow) {
@@ -109,6 +117,15 @@ pub(super) fn readlink(call: &mut Call<'_>) -> Answer {
     };
     let Ok(size @ 1..) = usize::try_from(size) else { return Answer::Continue };
     let Some(path) = call.memory.read_string(path, paths::PATH_MAX) else { return Answer::Continue };
+    if call.run.tree.isolation == Isolation::Paths {
+        let named = Named { thread: call.thread, directory, path: &path, follow: false };
+        match paths::find(call.run, &named) {
+            // Neither is a symbolic link.
+            Some(Place::Node(_) | Place::Directory(_)) => return Errno::EINVAL.into(),
+            Some(Place::BelowNode) => return Errno::ENOTDIR.into(),
+            Some(Place::Descriptor(..)) | None => {}
+        }
+    }
     // The last component of every spelling is a number; no other path is worth the work.
     if !path.last().is_some_and(u8::is_ascii_digit) {
         return Answer::Continue;
@@ -150,19 +167,13 @@ fn node_of_path(call: &mut Call<'_>, directory: i32, path: u64, follow: bool) ->
     if path.is_empty() {
         return Lookup::Elsewhere;
     }
-    let trailing_slash = path.last() == Some(&b'/');
     match paths::find(call.run, &Named { thread: call.thread, directory, path: &path, follow }) {
-        Some(Place::Node(_)) if trailing_slash => Lookup::Fails(Errno::ENOTDIR),
         Some(Place::Node(node)) => Lookup::Node(node),
         Some(Place::Directory(path)) => Lookup::Directory(path),
         Some(Place::Descriptor(process, number)) => {
-            let mut state = call.server.lock();
-            let file = call.device_of(&mut state, process, number);
-            match file.and_then(|file| state.kernel.file(file)) {
-                Some(open) => Lookup::Node(open.node),
-                None => Lookup::Elsewhere,
-            }
+            call.node_behind(process, number).map_or(Lookup::Elsewhere, Lookup::Node)
         }
+        Some(Place::BelowNode) => Lookup::Fails(Errno::ENOTDIR),
         None => Lookup::Elsewhere,
     }
 }
@@ -229,6 +240,26 @@ fn stat_bytes(stat: &rustix::fs::Stat, mode: u32, device: u64) -> Vec<u8> {
         bytes.extend(u64::from(nanoseconds).to_ne_bytes());
     }
     bytes.resize(144, 0);
+    bytes
+}
+
+/// `struct stat64` as i386 lays it out: 96 bytes, without the padding that other architectures have.
+fn stat64_bytes(stat: &rustix::fs::Stat, mode: u32, device: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.extend(stat.st_dev.to_ne_bytes());
+    for half in [0, stat.st_ino as u32, mode, stat.st_nlink as u32, stat.st_uid, stat.st_gid] {
+        bytes.extend(half.to_ne_bytes());
+    }
+    bytes.extend(device.to_ne_bytes());
+    bytes.extend(0u32.to_ne_bytes());
+    bytes.extend(stat.st_size.to_ne_bytes());
+    bytes.extend((stat.st_blksize as u32).to_ne_bytes());
+    bytes.extend(stat.st_blocks.to_ne_bytes());
+    for (seconds, nanoseconds) in times(stat) {
+        bytes.extend((seconds as u32).to_ne_bytes());
+        bytes.extend(nanoseconds.to_ne_bytes());
+    }
+    bytes.extend(stat.st_ino.to_ne_bytes());
     bytes
 }
 

@@ -9,7 +9,7 @@ mod transfer;
 use std::os::fd::OwnedFd;
 
 use ioctlab_abi::Errno;
-use ioctlab_kernel::FileId;
+use ioctlab_kernel::{FileId, NodeId};
 use rustix::process::PidfdGetfdFlags;
 
 use crate::filter;
@@ -34,6 +34,20 @@ pub(crate) struct Call<'a> {
     pub(crate) memory: ClientMemory,
     /// What the trace says of the call; only device calls have one, and only if there is a trace.
     pub(crate) record: Option<Record>,
+    /// A descriptor argument turned out to be a device's.
+    is_ours: bool,
+    /// A descriptor argument stood for nothing.
+    is_gone: bool,
+}
+
+/// The open file behind a process's descriptor, if it is one of ours.
+///
+/// # Errors
+/// `ENOENT` if there is nothing behind it.
+fn look_behind(state: &State, process: i32, number: u32) -> rustix::io::Result<Option<FileId>> {
+    let stat = rustix::fs::stat(format!("/proc/{process}/fd/{number}"))?;
+    let is_socket = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket;
+    Ok(is_socket.then(|| state.file_with_inode(stat.st_ino)).flatten())
 }
 
 impl<'a> Call<'a> {
@@ -49,6 +63,8 @@ impl<'a> Call<'a> {
             arguments: n.arguments,
             memory: ClientMemory::new(n.thread),
             record: None,
+            is_ours: false,
+            is_gone: false,
         }
     }
 
@@ -58,24 +74,35 @@ impl<'a> Call<'a> {
     }
 
     /// The open file that a descriptor argument stands for, if it is one of ours.
-    pub(crate) fn device(&self, state: &mut State, descriptor: u64) -> Option<FileId> {
+    pub(crate) fn device(&mut self, state: &mut State, descriptor: u64) -> Option<FileId> {
+        let file = self.find_device(state, descriptor);
+        self.is_ours |= file.is_some();
+        file
+    }
+
+    fn find_device(&mut self, state: &mut State, descriptor: u64) -> Option<FileId> {
         let Some(place) = window::place(descriptor) else {
-            return self.device_of(state, self.thread, descriptor as u32);
+            let behind = look_behind(state, self.thread, descriptor as u32);
+            self.is_gone = behind == Err(rustix::io::Errno::NOENT);
+            return behind.ok().flatten();
         };
         let group = state.group(self.thread).ok()?;
         if let Meaning::Device(file) = state.processes.meaning(group, place) {
             return Some(file);
         }
-        let file = self.device_of(state, self.thread, descriptor as u32)?;
-        state.processes.set(group, place, file);
+        let behind = look_behind(state, self.thread, descriptor as u32);
+        self.is_gone = behind == Err(rustix::io::Errno::NOENT);
+        let file = behind.ok()??;
+        // A 32-bit caller's closes aren't all trapped, so nothing is remembered of its numbers.
+        if self.architecture == filter::X86_64 {
+            state.processes.set(group, place, file);
+        }
         Some(file)
     }
 
     /// The same for any process's descriptor, by asking the kernel.
     pub(crate) fn device_of(&self, state: &mut State, process: i32, number: u32) -> Option<FileId> {
-        let stat = rustix::fs::stat(format!("/proc/{process}/fd/{number}")).ok()?;
-        let is_socket = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket;
-        is_socket.then(|| state.file_with_inode(stat.st_ino)).flatten()
+        look_behind(state, process, number).ok().flatten()
     }
 
     /// A copy of the caller's descriptor, where that is allowed.
@@ -83,6 +110,19 @@ impl<'a> Call<'a> {
         let group = state.group(self.thread).ok()?;
         let pidfd = state.processes.pidfd(group)?;
         rustix::process::pidfd_getfd(pidfd, descriptor as i32, PidfdGetfdFlags::empty()).ok()
+    }
+
+    /// The node behind any process's descriptor: a device that is open, or its node opened as a mere path.
+    pub(crate) fn node_behind(&self, process: i32, number: u32) -> Option<NodeId> {
+        let mut state = self.server.lock();
+        let open =
+            self.device_of(&mut state, process, number).and_then(|file| state.kernel.file(file).copied());
+        drop(state);
+        if let Some(open) = open {
+            return Some(open.node);
+        }
+        let stat = rustix::fs::stat(format!("/proc/{process}/fd/{number}")).ok()?;
+        self.run.tree.node_of(&stat).map(|file| file.node)
     }
 
     /// Whether the trace wants to know of this call.
@@ -98,10 +138,32 @@ pub(crate) fn serve(call: &mut Call<'_>) -> Answer {
         return Answer::Continue;
     }
     match call.architecture {
-        filter::X86_64 => serve_native(call),
+        filter::X86_64 => {
+            let answer = serve_native(call);
+            if answer == Answer::Continue && is_gone(call) { Errno::EBADF.into() } else { answer }
+        }
         filter::I386 => elsewhere::compat(call),
         _ => Answer::Continue,
     }
+}
+
+/// Whether the call is about a number that stood for nothing.
+///
+/// Another thread may have made it stand for a device since. If the kernel went on with the call, it would then find what
+/// stands behind the device; that the call came first is as true.
+fn is_gone(call: &Call<'_>) -> bool {
+    let acts_on_descriptor = matches!(
+        call.number,
+        libc::SYS_ioctl
+            | libc::SYS_read
+            | libc::SYS_write
+            | libc::SYS_readv
+            | libc::SYS_writev
+            | libc::SYS_fstat
+            | libc::SYS_dup
+            | libc::SYS_fcntl
+    );
+    acts_on_descriptor && call.is_gone && !call.is_ours
 }
 
 fn serve_native(call: &mut Call<'_>) -> Answer {
@@ -132,8 +194,10 @@ fn serve_native(call: &mut Call<'_>) -> Answer {
         libc::SYS_getxattr | libc::SYS_lgetxattr | libc::SYS_listxattr | libc::SYS_llistxattr => {
             metadata::extended_attributes(call)
         }
+        libc::SYS_mmap => transfer::mmap(call),
         libc::SYS_chdir => elsewhere::chdir(call),
-        libc::SYS_sendfile | libc::SYS_splice => elsewhere::splice(call),
+        libc::SYS_sendfile => elsewhere::sendfile(call),
+        libc::SYS_splice => elsewhere::splice(call),
         libc::SYS_io_submit => elsewhere::io_submit(call),
         // io_uring would go past the filter. Programs that use it do without where a kernel has none.
         libc::SYS_io_uring_setup => Errno::ENOSYS.into(),

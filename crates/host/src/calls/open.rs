@@ -18,7 +18,9 @@ use crate::window;
 /// Flags that act at the time of opening only and don't show in `F_GETFL`.
 const MOMENTARY: i32 = libc::O_CREAT | libc::O_EXCL | libc::O_NOCTTY | libc::O_TRUNC | libc::O_CLOEXEC;
 /// `struct open_how` as of its first version, in bytes.
-const OPEN_HOW_SIZE: u64 = 24;
+const OPEN_HOW_SIZE: usize = 24;
+/// The largest `open_how` that any kernel takes, in bytes.
+const PAGE: usize = 4096;
 
 /// What an open asks for.
 struct Request {
@@ -46,18 +48,22 @@ pub(super) fn openat(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn openat2(call: &mut Call<'_>) -> Answer {
     let (directory, path) = (call.argument(0) as i32, call.argument(1));
-    let mut how = [0; 24];
     // Whatever is wrong with a `how` is the kernel's to say, before it looks at the path.
-    if call.argument(3) != OPEN_HOW_SIZE || call.memory.read_some(call.argument(2), &mut how) != how.len() {
+    let Ok(size @ OPEN_HOW_SIZE..=PAGE) = usize::try_from(call.argument(3)) else { return Answer::Continue };
+    let mut how = vec![0; size];
+    if call.memory.read_some(call.argument(2), &mut how) != size {
         return Answer::Continue;
     }
     let (words, _) = how.as_chunks::<8>();
-    let [flags, mode, resolve] = words else { return Answer::Continue };
+    let [flags, mode, resolve, ..] = words else { return Answer::Continue };
+    if how.iter().skip(OPEN_HOW_SIZE).any(|&byte| byte != 0) {
+        return Answer::Continue;
+    }
     let (flags, mode, resolve) =
         (u64::from_ne_bytes(*flags), u64::from_ne_bytes(*mode), u64::from_ne_bytes(*resolve));
     let known = OFlags::all().bits() as u64 | libc::O_LARGEFILE as u64;
     let creates = flags & (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64 != 0;
-    if flags & !known != 0 || mode != 0 && !creates || resolve >= 0x40 {
+    if flags & !known != 0 || mode & !0o7777 != 0 || mode != 0 && !creates || resolve >= 0x40 {
         return Answer::Continue;
     }
     open_device(call, &Request { directory, path, flags: flags as i32, resolve })
@@ -66,36 +72,39 @@ pub(super) fn openat2(call: &mut Call<'_>) -> Answer {
 /// Opens a device if that is what the path names; the kernel opens everything else, and says what is wrong with a path.
 fn open_device(call: &mut Call<'_>, request: &Request) -> Answer {
     let Some(path) = call.memory.read_string(request.path, paths::PATH_MAX) else { return Answer::Continue };
+    if path.is_empty() {
+        return Answer::Continue;
+    }
     let named = Named {
         thread: call.thread,
         directory: request.directory,
         path: &path,
         follow: request.flags & libc::O_NOFOLLOW == 0,
     };
-    let node = match paths::find(call.run, &named) {
+    let found = match request.resolve {
+        0 => paths::find(call.run, &named),
+        restrictions => paths::find_restricted(call.run, &named, restrictions),
+    };
+    let node = match found {
         None => return Answer::Continue,
         Some(Place::Node(node)) => node,
         Some(Place::Descriptor(process, number)) => {
             // Opening a device by way of an open descriptor opens its node once more.
-            let mut state = call.server.lock();
-            let file = call.device_of(&mut state, process, number);
-            match file.and_then(|file| state.kernel.file(file)).map(|open| open.node) {
+            match call.node_behind(process, number) {
                 Some(node) => node,
                 None => return Answer::Continue,
             }
         }
         Some(Place::Directory(directory)) => return open_placeholder(call, request, &directory),
+        Some(Place::BelowNode) => return Errno::ENOTDIR.into(),
     };
-    if request.resolve != 0 && !reachable(call, request, &path) {
-        return Answer::Continue;
-    }
     if call.run.tree.isolation == Isolation::Paths {
         if path.last() == Some(&b'/') || request.flags & libc::O_DIRECTORY != 0 {
             return Errno::ENOTDIR.into();
         }
         if request.flags & libc::O_PATH != 0 {
-            let path = call.run.tree.file(node).map(|f| f.path.clone()).unwrap_or_default();
-            return open_placeholder(call, request, &path);
+            // A mere path can't be handed over, and nothing else stands for one.
+            return Errno::EOPNOTSUPP.into();
         }
         if request.flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL {
             return Errno::EEXIST.into();
@@ -126,6 +135,11 @@ fn open_node(
     let access = Access::from_flags(flags as u32);
     let shown = (flags & !(MOMENTARY | libc::O_ACCMODE | libc::O_NONBLOCK | libc::O_APPEND)) as u32;
     let file = state.kernel.open(node, access, shown, call.run.opener)?;
+    if flags & libc::O_DIRECT != 0 {
+        // The VFS finds out after the driver's open that a character device can't do that.
+        state.release(file);
+        return Err(Errno::EINVAL);
+    }
     let status = OFlags::from_bits_retain(flags as u32) & (OFlags::NONBLOCK | OFlags::APPEND);
     match state.back(file, status) {
         Ok(client) => Ok((file, client)),
@@ -184,10 +198,11 @@ pub(super) fn add_descriptor(
     call.listener.add_and_answer(call.id, client, None, close_on_exec).map(drop)
 }
 
-/// With trapped paths: opens what stands for a directory or, with `O_PATH`, for a node.
+/// With trapped paths: opens what stands for a directory. With `O_PATH` it is opened for reading, as mere paths can't be
+/// handed over.
 fn open_placeholder(call: &Call<'_>, request: &Request, path: &str) -> Answer {
     let real = call.run.tree.root.join(path.trim_start_matches('/'));
-    let flags = OFlags::from_bits_retain(request.flags as u32);
+    let flags = OFlags::from_bits_retain(request.flags as u32) - OFlags::PATH;
     match rustix::fs::open(&real, flags | OFlags::CLOEXEC, rustix::fs::Mode::empty()) {
         Ok(file) => {
             match call.listener.add_and_answer(call.id, file, None, flags.contains(OFlags::CLOEXEC)) {
@@ -197,17 +212,4 @@ fn open_placeholder(call: &Call<'_>, request: &Request, path: &str) -> Answer {
         }
         Err(errno) => Errno::from_raw(errno.raw_os_error()).into(),
     }
-}
-
-/// Whether the kernel lets the path through with `openat2`'s restrictions; if not, it is the one to say so.
-fn reachable(call: &Call<'_>, request: &Request, path: &[u8]) -> bool {
-    let from = match request.directory {
-        libc::AT_FDCWD => format!("/proc/{}/cwd", call.thread),
-        directory => format!("/proc/{}/fd/{directory}", call.thread),
-    };
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let Ok(directory) = rustix::fs::open(from, flags, rustix::fs::Mode::empty()) else { return false };
-    let resolve = rustix::fs::ResolveFlags::from_bits_retain(request.resolve);
-    // RESOLVE_CACHED may fail for no lasting reason, which its users expect.
-    rustix::fs::openat2(directory, path, flags, rustix::fs::Mode::empty(), resolve).is_ok()
 }

@@ -18,11 +18,16 @@ const HIGH_PRIORITY: u64 = 1;
 /// ioctls that the VFS answers without asking a driver: `FIOCLEX`, `FIONCLEX`, `FIONBIO`, `FIOASYNC`, `FIOQSIZE`.
 const GENERIC: [u32; 5] = [0x5451, 0x5450, 0x5421, 0x5452, 0x5460];
 
+/// Whether the VFS answers this request without asking a driver.
+pub(super) fn is_generic(request: u64) -> bool {
+    GENERIC.contains(&(request as u32))
+}
+
 pub(super) fn ioctl(call: &mut Call<'_>) -> Answer {
-    let request = Request(call.argument(1) as u32);
-    if GENERIC.contains(&request.0) {
+    if is_generic(call.argument(1)) {
         return Answer::Continue;
     }
+    let request = Request(call.argument(1) as u32);
     let mut state = call.server.lock();
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
@@ -141,6 +146,22 @@ fn vectored(call: &mut Call<'_>, reading: bool) -> Answer {
     };
     state.settle();
     finish(result)
+}
+
+/// None of these drivers has an `mmap` yet, which the kernel says by itself (`ENODEV`): but before that it looks at the
+/// access mode, which is not that of the client's end.
+pub(super) fn mmap(call: &mut Call<'_>) -> Answer {
+    let (length, protection, flags) = (call.argument(1), call.argument(2) as i32, call.argument(3) as i32);
+    let mut state = call.server.lock();
+    let Some(file) = call.device(&mut state, call.argument(4)) else { return Answer::Continue };
+    let Some(access) = state.kernel.file(file).map(|open| open.access) else { return Answer::Continue };
+    let shared = matches!(flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE);
+    let denied = !access.read || shared && protection & libc::PROT_WRITE != 0 && !access.write;
+    if denied && length != 0 && call.argument(5) % 4096 == 0 {
+        Errno::EACCES.into()
+    } else {
+        Answer::Continue
+    }
 }
 
 fn fetch_segments(call: &mut Call<'_>) -> Result<Vec<Segment>, Errno> {

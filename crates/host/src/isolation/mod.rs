@@ -70,6 +70,11 @@ impl Tree {
         self.files.iter().find(|f| f.path == path).map(|f| f.node)
     }
 
+    /// Whether a proper prefix of this absolute path is a node.
+    pub(crate) fn is_below_node(&self, path: &str) -> bool {
+        self.files.iter().any(|f| path.strip_prefix(&f.path).is_some_and(|rest| rest.starts_with('/')))
+    }
+
     /// Whether `path` (absolute, without `.`, `..` and doubled slashes) is a node or a directory on the way to one.
     pub(crate) fn holds(&self, path: &str) -> bool {
         path.strip_prefix('/').is_some_and(|p| !p.is_empty() && path != "/dev")

@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Forks; the child runs `child` and then ends.
 ///
@@ -52,16 +51,6 @@ pub(crate) fn default_signal(signal: i32) {
 pub(crate) fn ignore_signal(signal: i32) {
     // SAFETY: SIG_IGN is a valid handler.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
-}
-
-/// Marks a descriptor to stay open across exec.
-///
-/// # Errors
-/// As fcntl's.
-pub(crate) fn keep_across_exec(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: F_SETFD takes its argument by value.
-    let result = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFD, 0) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Gives this process namespaces of its own. Never descriptors of its own: that could invalidate others' (`FILES` is

@@ -169,7 +169,7 @@ fn bad_files() {
         (
             domain("vcpus = 2\nkernel_virqs = [\"TIMER\", \"ARGO\", 5]\nkernel_ports = 3\n"),
             vec![
-                "5:16: `kernel_ports` in [[xen.domain]]: expected at least 4, for the kernel's VIRQs (TIMER, VIRQ 5, \
+                "5:16: `kernel_ports` in [[xen.domain]]: expected at least 4, for the kernel's VIRQs (TIMER, 5, \
                  ARGO), found 3"
                     .into(),
             ],

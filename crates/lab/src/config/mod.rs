@@ -19,13 +19,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod value;
-mod virq;
 pub mod xen;
 
 use std::path::Path;
 
 pub use diagnostic::{Errors, Place, Problem};
-pub use virq::Virq;
 pub use xen::{Domain, EventChannels, Xen};
 
 use reader::Reader;

@@ -1,5 +1,7 @@
 //! How problems look, files that can't be read, and what good files are read as.
 
+use ioctlab_xen::Virq;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -73,7 +75,7 @@ fn the_labs_that_come_with_ioctlab() {
     // The defaults of domain 0 are those of the guest that was recorded.
     let domain = Domain { name: Some("Domain-0".into()), ..Domain::new(0, EventChannels::Fifo) };
     assert_eq!(oracle.domains, [domain]);
-    let numbers: Vec<u8> = oracle.domains[0].kernel_virqs.iter().map(|virq| virq.number()).collect();
+    let numbers: Vec<u32> = oracle.domains[0].kernel_virqs.iter().map(|virq| virq.number()).collect();
     assert_eq!((numbers, oracle.domains[0].kernel_ports), (vec![0, 2, 9, 16], 13));
 }
 
@@ -95,7 +97,7 @@ fn good_files() {
             { id = 1 },
         ] }"#);
     assert_eq!((full.event_channels, full.evtchn_minor), (EventChannels::TwoLevel, 256));
-    let virqs = [Virq::DEBUG, Virq::from_name("ARGO").expect("ARGO"), Virq::new(14).expect("14")];
+    let virqs = [Virq::DEBUG, Virq::ARGO, Virq::try_from(14).expect("14")];
     let [zero, one, three] = &full.domains[..] else { panic!("three domains") };
     assert_eq!((&zero.kernel_virqs[..], zero.kernel_ports, zero.max_event_channel_port), (&[][..], 0, None));
     assert_eq!((&one.kernel_virqs[..], one.kernel_ports), (&[Virq::TIMER, Virq::DEBUG][..], 8));

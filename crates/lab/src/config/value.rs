@@ -73,6 +73,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.tree {
+            DeValue::Boolean(truth) => Some(*truth),
+            _ => {
+                self.expected("true or false");
+                None
+            }
+        }
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();

@@ -2,13 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use ioctlab_xen::{Virq, VirqScope};
+
 use super::suggest;
 use super::table::Table;
 use super::value::Value;
-use super::virq::Virq;
 
 /// The keys of `[xen]`.
-pub const KEYS: &[&str] = &["event_channels", "evtchn_minor", "domain"];
+pub const KEYS: &[&str] = &["event_channels", "console_to_ring", "evtchn_minor", "domain"];
 
 /// The keys of `[[xen.domain]]`.
 pub const DOMAIN_KEYS: &[&str] =
@@ -39,6 +40,9 @@ const TOOLSTACK_MAX_PORT: u32 = 1023;
 pub struct Xen {
     /// Which event channel interface the guests' kernels use.
     pub event_channels: EventChannels,
+    /// Whether domain 0's console messages go to Xen's console ring (Xen's boot option of that name). Its kernel's log,
+    /// `/dev/kmsg`, can then be written to, and an emergency message raises `VIRQ_CON_RING`.
+    pub console_to_ring: bool,
     /// The minor number of `/dev/xen/evtchn`; its major is 10, that of misc devices.
     pub evtchn_minor: u32,
     /// The domains, by ascending id; at least one.
@@ -103,6 +107,7 @@ pub(super) fn read(table: &Table<'_>) -> Xen {
     let abi = [("fifo", EventChannels::Fifo), ("2-level", EventChannels::TwoLevel)];
     let event_channels = table.get("event_channels").and_then(|value| value.choice(&abi));
     let event_channels = event_channels.unwrap_or(EventChannels::Fifo);
+    let console_to_ring = table.get("console_to_ring").and_then(|value| value.boolean()).unwrap_or(false);
     let evtchn_minor = table.get("evtchn_minor").and_then(|value| read_minor(&value)).unwrap_or(EVTCHN_MINOR);
     let domains = match table.get("domain") {
         Some(value) => value.tables(HEADING, DOMAIN_KEYS).unwrap_or_default(),
@@ -115,7 +120,7 @@ pub(super) fn read(table: &Table<'_>) -> Xen {
     let mut domains: Vec<Domain> =
         domains.iter().filter_map(|table| read_domain(table, event_channels)).collect();
     domains.sort_by_key(|domain| domain.id);
-    Xen { event_channels, evtchn_minor, domains }
+    Xen { event_channels, console_to_ring, evtchn_minor, domains }
 }
 
 fn read_minor(value: &Value<'_>) -> Option<u32> {
@@ -210,14 +215,15 @@ fn read_virqs(value: &Value<'_>) -> Option<Vec<Virq>> {
 /// A VIRQ's name; or its number, as some have no name.
 fn read_virq(item: &Value<'_>) -> Option<Virq> {
     if let Some(name) = item.text() {
-        let virq = Virq::from_name(name);
+        // A number is written without quotes.
+        let virq = name.parse().ok().filter(|_| !name.starts_with(|c: char| c.is_ascii_digit()));
         if virq.is_none() {
-            item.reject(suggest::unknown("VIRQ", name, "", &Virq::names()));
+            item.reject(suggest::unknown("VIRQ", name, "", &Virq::names().collect::<Vec<_>>()));
         }
         return virq;
     }
     if item.quiet_integer().is_some_and(|number| number < u64::from(Virq::COUNT)) {
-        return Virq::new(u8::try_from(item.quiet_integer()?).ok()?);
+        return Virq::try_from(u32::try_from(item.quiet_integer()?).ok()?).ok();
     }
     item.expected("a VIRQ's name, or its number from 0 to 23");
     None
@@ -253,5 +259,5 @@ fn default_ports(id: u16, vcpus: u32, virqs: &[Virq]) -> u32 {
 }
 
 fn virq_ports(vcpus: u32, virqs: &[Virq]) -> u32 {
-    virqs.iter().map(|virq| if virq.is_per_vcpu() { vcpus } else { 1 }).sum()
+    virqs.iter().map(|virq| if virq.scope() == VirqScope::Vcpu { vcpus } else { 1 }).sum()
 }
