@@ -51,11 +51,14 @@ impl Backing {
     }
 
     /// Takes note of what clients have received by themselves, as far as it is known without a look at their end.
-    pub(crate) fn notice(&mut self, kernel: &mut Kernel, file: FileId) {
-        if self.shown > 0 && misc::unreceived(&self.server).is_ok_and(|bytes| bytes == 0) {
-            kernel.consume(file, self.shown);
-            self.shown = 0;
+    ///
+    /// Returns the bytes that they have received since.
+    pub(crate) fn notice(&mut self, kernel: &mut Kernel, file: FileId) -> usize {
+        if self.shown == 0 || misc::unreceived(&self.server).is_ok_and(|bytes| bytes > 0) {
+            return 0;
         }
+        kernel.consume(file, self.shown);
+        std::mem::take(&mut self.shown)
     }
 
     /// Shows unread data, if the client has received all that was shown before.

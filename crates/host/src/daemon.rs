@@ -48,7 +48,8 @@ pub fn start(serve: impl FnOnce(Ready)) -> Result<(), String> {
     }
 }
 
-fn detach() -> io::Result<()> {
+/// Gives this process a session of its own, the root directory, and no standard streams.
+pub(crate) fn detach() -> io::Result<()> {
     rustix::process::setsid()?;
     std::env::set_current_dir("/")?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;

@@ -57,15 +57,21 @@ pub(crate) fn find(run: &Run, named: &Named<'_>) -> Option<Place> {
 
 /// The same with `openat2`'s restrictions on the way; a path that they forbid leads to nothing of ours.
 pub(crate) fn find_restricted(run: &Run, named: &Named<'_>, restrictions: u64) -> Option<Place> {
+    let mut restrictions = ResolveFlags::from_bits_retain(restrictions);
     // Placeholders aren't where the path says, so what it would meet on its way can't be tried out.
     if run.tree.isolation == Isolation::Paths {
-        return find(run, named);
+        let place = find(run, named)?;
+        let direct =
+            absolute(named).is_some_and(|path| std::str::from_utf8(&path).is_ok_and(|p| run.tree.holds(p)));
+        let confined = restrictions.intersects(ResolveFlags::BENEATH | ResolveFlags::IN_ROOT);
+        let linked =
+            restrictions.intersects(ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS) && !direct;
+        return (!confined && !linked).then_some(place);
     }
     let start = match named.directory {
         libc::AT_FDCWD => format!("/proc/{}/cwd", named.thread),
         directory => format!("/proc/{}/fd/{directory}", named.thread),
     };
-    let mut restrictions = ResolveFlags::from_bits_retain(restrictions);
     // It lets a lookup fail for no lasting reason. This one need not.
     restrictions -= ResolveFlags::CACHED;
     let mut flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -220,7 +226,8 @@ fn find_placeholder(run: &Run, named: &Named<'_>) -> Option<Place> {
         if let Some((process, number)) = descriptor_of(text, named.thread).filter(|_| named.follow) {
             return Some(Place::Descriptor(process, number));
         }
-        if !named.follow || rustix::fs::stat(&*path).is_ok() {
+        let exists = if named.follow { rustix::fs::stat(&*path) } else { rustix::fs::lstat(&*path) };
+        if exists.is_ok() {
             return None;
         }
         path = through_first_link(&path, named.follow)?;

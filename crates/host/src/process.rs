@@ -4,7 +4,8 @@
 //! for numbers in the window, where every call that changes a number's meaning is trapped, too:
 //!
 //! - `close`, `dup2` and `dup3` of a number make it unknown in *all* processes, as some may share a table (`CLONE_FILES`);
-//! - `close_range` makes all numbers unknown everywhere, `execve` those of the process;
+//! - `close_range` makes all numbers unknown everywhere, `execve` those of the process; a process whose threads may have
+//!   tables of their own (`unshare`) is never remembered;
 //! - a new process starts with every number unknown, and a process's end is seen through its pidfd before its number can
 //!   be used again.
 
@@ -37,12 +38,16 @@ struct Entry {
     era: u32,
 }
 
+const UNKNOWN: Entry = Entry { meaning: Meaning::Unknown, era: 0 };
+
 /// A client process (thread group).
 pub(crate) struct Process {
     /// Stands for the process, whatever becomes of its number.
     pub(crate) pidfd: OwnedFd,
     numbers: Vec<Entry>,
     threads: usize,
+    /// Some thread may have a descriptor table of its own: then no number means one thing to the process.
+    tables_differ: bool,
 }
 
 /// All client processes.
@@ -83,8 +88,8 @@ impl Processes {
         if is_new {
             let pid = Pid::from_raw(group).ok_or(io::ErrorKind::NotFound)?;
             let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-            let unknown = Entry { meaning: Meaning::Unknown, era: 0 };
-            self.groups.insert(group, Process { pidfd, numbers: vec![unknown; window::SIZE], threads: 0 });
+            let numbers = vec![UNKNOWN; window::SIZE];
+            self.groups.insert(group, Process { pidfd, numbers, threads: 0, tables_differ: false });
         }
         let process = self.groups.get_mut(&group).ok_or(io::ErrorKind::NotFound)?;
         if process.threads >= THREADS_KEPT {
@@ -119,7 +124,10 @@ impl Processes {
     /// The number at `place` is `file` in `group`.
     pub(crate) fn set(&mut self, group: i32, place: usize, file: FileId) {
         let era = self.eras.get(place).copied().unwrap_or(0);
-        if let Some(entry) = self.groups.get_mut(&group).and_then(|p| p.numbers.get_mut(place)) {
+        let Some(process) = self.groups.get_mut(&group).filter(|process| !process.tables_differ) else {
+            return;
+        };
+        if let Some(entry) = process.numbers.get_mut(place) {
             *entry = Entry { meaning: Meaning::Device(file), era };
         }
     }
@@ -138,11 +146,28 @@ impl Processes {
         }
     }
 
-    /// All numbers of a process may mean something else from now on.
-    pub(crate) fn doubt_process(&mut self, group: i32) {
-        if let Some(process) = self.groups.get_mut(&group) {
-            process.numbers.fill(Entry { meaning: Meaning::Unknown, era: 0 });
+    /// All numbers of the process that `thread` belongs to may mean something else from now on.
+    pub(crate) fn doubt_process(&mut self, thread: i32) {
+        if let Some(process) = self.process_of(thread) {
+            process.numbers.fill(UNKNOWN);
         }
+    }
+
+    /// The thread may get a descriptor table of its own: nothing is remembered of its process's numbers any more.
+    pub(crate) fn distrust_process(&mut self, thread: i32) {
+        self.doubt_process(thread);
+        if let Some(process) = self.process_of(thread) {
+            process.tables_differ = true;
+        }
+    }
+
+    /// The process that a thread belongs to, if it is known; the thread itself may not be.
+    fn process_of(&mut self, thread: i32) -> Option<&mut Process> {
+        if self.groups.is_empty() {
+            return None;
+        }
+        let group = self.known_group(thread).or_else(|| group_of(thread).ok())?;
+        self.groups.get_mut(&group)
     }
 
     /// A place in the window whose number is free in `group`, lowest first, going by what is known.

@@ -26,7 +26,7 @@ const NUMBER: u64 = (1 << 56) - 1;
 pub struct Server {
     state: Mutex<State>,
     /// Where device calls are logged, if anywhere.
-    pub(crate) trace: Option<Trace>,
+    pub(crate) trace: Option<Arc<Trace>>,
     epoll: Arc<OwnedFd>,
 }
 
@@ -36,21 +36,26 @@ pub(crate) struct State {
     pub(crate) kernel: Kernel,
     /// Client processes.
     pub(crate) processes: Processes,
+    trace: Option<Arc<Trace>>,
     backings: HashMap<FileId, Backing>,
     inodes: HashMap<u64, FileId>,
     epoll: Arc<OwnedFd>,
 }
 
 impl Server {
-    /// Starts serving a lab's kernel. Events are looked after by a thread of their own from [`Server::watch`] on.
+    /// Starts serving a lab's kernel; to be called after its programs were forked, as it raises this process's limit of
+    /// descriptors. Events are looked after by a thread of their own from [`Server::watch`] on.
     ///
     /// # Errors
     /// `EMFILE`, `ENOMEM`.
     pub fn new(kernel: Kernel, trace: Option<Trace>) -> io::Result<Arc<Self>> {
+        raise_descriptor_limit();
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+        let trace = trace.map(Arc::new);
         let state = State {
             kernel,
             processes: Processes::new(),
+            trace: trace.clone(),
             backings: HashMap::new(),
             inodes: HashMap::new(),
             epoll: Arc::clone(&epoll),
@@ -136,13 +141,23 @@ impl State {
 
     /// Takes note of what clients have received of a file by themselves.
     pub(crate) fn notice(&mut self, file: FileId) {
-        if let Some(backing) = self.backings.get_mut(&file) {
+        let Some(backing) = self.backings.get_mut(&file) else { return };
+        let Some(trace) = &self.trace else {
             backing.notice(&mut self.kernel, file);
+            return;
+        };
+        let mut bytes = [0; 64];
+        let length = self.kernel.peek(file, &mut bytes);
+        let received = backing.notice(&mut self.kernel, file).min(length);
+        let node = self.kernel.file(file).and_then(|open| self.kernel.node(open.node));
+        if let (1.., Some(node)) = (received, node) {
+            trace.log_received(&node.path, bytes.get(..received).unwrap_or_default());
         }
     }
 
     /// Shows a file's unread data to its clients, as far as it is due.
     pub(crate) fn show(&mut self, file: FileId) {
+        self.notice(file);
         if let Some(backing) = self.backings.get_mut(&file) {
             backing.show(&mut self.kernel, file);
             self.rearm(file);
@@ -203,7 +218,7 @@ impl State {
                 // Whatever a client wrote before it closed has been received by now.
                 Ok(0) => return self.release(file),
                 Ok(length) => {
-                    backing.notice(&mut self.kernel, file);
+                    self.notice(file);
                     let mut memory = Bytes(bytes.get(..length).unwrap_or_default());
                     // There is nobody to tell of an error: the caller's write was done when the kernel had queued it.
                     let _ = self.kernel.write(file, UserPtr(0), length as u64, &mut memory);
@@ -218,15 +233,25 @@ impl State {
 
     /// Asks to be woken when a client has received what is shown, if there is more to show.
     pub(crate) fn rearm(&mut self, file: FileId) {
+        let traced = self.trace.is_some();
         if let Some(backing) = self.backings.get_mut(&file)
-            && backing.held_back != backing.armed
+            && let wanted = (backing.held_back || traced && backing.shown() > 0)
+            && wanted != backing.armed
         {
-            backing.armed = backing.held_back;
+            backing.armed = wanted;
             let data = EventData::new_u64(FILE | file.0);
             // The change itself looks at the state anew, so a receipt just before it is not missed.
             let _ = epoll::modify(&self.epoll, backing.as_fd(), data, interest(backing.armed));
         }
     }
+}
+
+/// Every open file of every client takes a descriptor of the server.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // It stays as it is where it may not be raised; clients then get EMFILE sooner.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn interest(receipts: bool) -> EventFlags {

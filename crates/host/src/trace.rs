@@ -6,13 +6,16 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ioctlab_abi::describe;
-use ioctlab_kernel::{FileId, Kernel, Request, Segment};
+use ioctlab_kernel::{FileId, Kernel, Request, Segment, UserPtr};
 
 use crate::memory::ClientMemory;
 use crate::sys::seccomp::Answer;
 
 /// Bytes of a buffer that are printed.
 const SHOWN: usize = 32;
+
+/// The result of a read that finds nothing: the kernel goes on with it.
+const WAITS: &str = "(waits, or EAGAIN)";
 
 /// Where the trace goes.
 pub struct Trace(Mutex<Box<dyn Write + Send>>);
@@ -23,16 +26,25 @@ impl Trace {
         Self(Mutex::new(Box::new(out)))
     }
 
+    /// Logs data that clients received from what was shown, without a call of theirs that ended here.
+    pub(crate) fn log_received(&self, path: &str, bytes: &[u8]) {
+        self.write(&format!("[-] ... read(<{path}>, {}) = {}\n", describe::Words(bytes), bytes.len()));
+    }
+
     pub(crate) fn log(&self, thread: i32, record: &Record, answer: Answer, took: Duration) {
-        let mut line = format!("[{thread}] {} = ", record.text);
+        let mut line = format!("[{thread}] {}{} = ", record.text, record.rest);
         let _ = match answer {
             Answer::Value(value) => write!(line, "{value}"),
             Answer::Fail(errno) => write!(line, "-1 {errno}"),
             Answer::Continue => write!(line, "{}", record.otherwise),
-            Answer::Done => write!(line, "(a descriptor)"),
+            Answer::Given(number) => write!(line, "{number}"),
         };
         let _ = writeln!(line, " <{}.{:06}>", took.as_secs(), took.subsec_micros());
-        // A trace that can't be written is no reason to fail a call.
+        self.write(&line);
+    }
+
+    /// A trace that can't be written is no reason to fail a call.
+    fn write(&self, line: &str) {
         let mut out = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
@@ -41,14 +53,20 @@ impl Trace {
 /// What the trace says of a call before it is served.
 pub(crate) struct Record {
     text: String,
+    /// The rest of the text, after the data that a read returned (or the buffer's address).
+    rest: String,
     /// What is said of the result if the kernel goes on with the call.
     otherwise: &'static str,
 }
 
 impl Record {
+    fn new(text: String) -> Self {
+        Self { text, rest: String::new(), otherwise: "?" }
+    }
+
     pub(crate) fn open(path: &[u8], flags: i32) -> Self {
         let text = format!("open(\"{}\", {})", path.escape_ascii(), describe::open_flags(flags as u32));
-        Self { text, otherwise: "?" }
+        Self::new(text)
     }
 
     pub(crate) fn ioctl(
@@ -67,13 +85,18 @@ impl Record {
             None => write!(text, "{}, {argument:#x} (bad address)", describe::IoctlName(request)),
         };
         text.push(')');
-        Self { text, otherwise: "?" }
+        Self::new(text)
     }
 
     pub(crate) fn read(kernel: &Kernel, file: FileId, descriptor: u64, segment: Segment) -> Self {
-        let text =
-            format!("read({}, {:#x}, {})", name(kernel, file, descriptor), segment.base.0, segment.length);
-        Self { text, otherwise: "(waits, or EAGAIN)" }
+        let text = format!("read({}, ", name(kernel, file, descriptor));
+        Self { text, rest: format!("{:#x}, {})", segment.base.0, segment.length), otherwise: WAITS }
+    }
+
+    /// Shows what a read returned in place of the buffer's address.
+    pub(crate) fn add_data(&mut self, from: UserPtr, length: usize, memory: &mut ClientMemory) {
+        let (_, count) = self.rest.split_once(", ").unwrap_or_default();
+        self.rest = format!("{}, {count}", words(memory, from, length));
     }
 
     pub(crate) fn write(
@@ -83,14 +106,8 @@ impl Record {
         segment: Segment,
         memory: &mut ClientMemory,
     ) -> Self {
-        let mut bytes = [0; SHOWN];
-        let wanted = segment.length.min(SHOWN);
-        let got = bytes.get_mut(..wanted).map_or(0, |room| memory.read_some(segment.base.0, room));
-        let mut text = format!("write({}, ", name(kernel, file, descriptor));
-        let _ = write!(text, "{}", describe::Words(bytes.get(..got).unwrap_or_default()));
-        let more = if segment.length > SHOWN { "..." } else { "" };
-        let _ = write!(text, "{more}, {})", segment.length);
-        Self { text, otherwise: "?" }
+        let data = words(memory, segment.base, segment.length);
+        Self::new(format!("write({}, {data}, {})", name(kernel, file, descriptor), segment.length))
     }
 
     pub(crate) fn vectored(
@@ -103,8 +120,15 @@ impl Record {
         let call = if reading { "readv" } else { "writev" };
         let lengths: Vec<usize> = segments.iter().map(|s| s.length).collect();
         let text = format!("{call}({}, {lengths:?})", name(kernel, file, descriptor));
-        Self { text, otherwise: "(waits, or EAGAIN)" }
+        Self { otherwise: WAITS, ..Self::new(text) }
     }
+}
+
+fn words(memory: &mut ClientMemory, from: UserPtr, length: usize) -> String {
+    let mut bytes = [0; SHOWN];
+    let got = bytes.get_mut(..length.min(SHOWN)).map_or(0, |room| memory.read_some(from.0, room));
+    let more = if length > SHOWN { "..." } else { "" };
+    format!("{}{more}", describe::Words(bytes.get(..got).unwrap_or_default()))
 }
 
 fn name(kernel: &Kernel, file: FileId, descriptor: u64) -> String {

@@ -41,9 +41,7 @@ impl Lab {
     /// A sentence that says what is wrong.
     pub fn act(&self, request: &Request) -> Result<(), String> {
         match request {
-            Request::Xen(request) => {
-                self.xen.as_ref().ok_or("the lab has no [xen]")?.act(request).map_err(Into::into)
-            }
+            Request::Xen(request) => self.xen.as_ref().ok_or("the lab has no [xen]")?.act(request),
         }
     }
 }

@@ -44,10 +44,7 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Answer {
 
 /// A descriptor that is closed on exec goes, and with it what its number meant. Nothing changes if the exec fails.
 pub(super) fn exec(call: &mut Call<'_>) -> Answer {
-    let mut state = call.server.lock();
-    if let Some(group) = state.processes.known_group(call.thread) {
-        state.processes.doubt_process(group);
-    }
+    call.server.lock().processes.doubt_process(call.thread);
     Answer::Continue
 }
 
@@ -68,7 +65,7 @@ fn duplicate(call: &mut Call<'_>, minimum: u64, close_on_exec: bool) -> Answer {
     // Where the descriptor can't be copied to here, the kernel makes the duplicate: below the window, but a true one.
     let Some(client) = call.copy_descriptor(&mut state, call.argument(0)) else { return Answer::Continue };
     match add_descriptor(call, &mut state, file, &client, close_on_exec, minimum) {
-        Ok(()) => Answer::Done,
+        Ok(number) => Answer::Given(number),
         Err(error) => error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw).into(),
     }
 }

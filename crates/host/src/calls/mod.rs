@@ -203,6 +203,7 @@ fn serve_native(call: &mut Call<'_>) -> Answer {
         libc::SYS_io_uring_setup => Errno::ENOSYS.into(),
         libc::SYS_chroot | libc::SYS_pivot_root | libc::SYS_setns | libc::SYS_unshare => {
             call.run.distrust_root();
+            call.server.lock().processes.distrust_process(call.thread);
             Answer::Continue
         }
         // All others that are trapped are calls on sockets, which a device is not.

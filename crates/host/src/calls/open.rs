@@ -66,6 +66,10 @@ pub(super) fn openat2(call: &mut Call<'_>) -> Answer {
     if flags & !known != 0 || mode & !0o7777 != 0 || mode != 0 && !creates || resolve >= 0x40 {
         return Answer::Continue;
     }
+    let with_path = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    if flags & libc::O_PATH as u64 != 0 && flags & !(with_path as u64) != 0 {
+        return Answer::Continue;
+    }
     open_device(call, &Request { directory, path, flags: flags as i32, resolve })
 }
 
@@ -154,7 +158,7 @@ fn open_node(
 fn give(call: &Call<'_>, state: &mut State, file: FileId, client: OwnedFd, flags: i32) -> Answer {
     match add_descriptor(call, state, file, &client, flags & libc::O_CLOEXEC != 0, 0) {
         // From here on the caller alone holds the client's end, and its last close is seen as a hang-up.
-        Ok(()) => Answer::Done,
+        Ok(number) => Answer::Given(number),
         Err(error) => {
             state.release(file);
             error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw).into()
@@ -174,7 +178,7 @@ pub(super) fn add_descriptor(
     client: &OwnedFd,
     close_on_exec: bool,
     minimum: u32,
-) -> io::Result<()> {
+) -> io::Result<u32> {
     let group = state.group(call.thread)?;
     let free = state.processes.free_places(group).find(|&place| {
         let number = window::FIRST + place as u32;
@@ -188,14 +192,14 @@ pub(super) fn add_descriptor(
         match call.listener.add_and_answer(call.id, client, Some(number), close_on_exec) {
             Ok(_) => {
                 state.processes.set(group, place, file);
-                return Ok(());
+                return Ok(number);
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Err(error),
             // Beyond the caller's limit of descriptors: the lowest free number may do.
             Err(_) => {}
         }
     }
-    call.listener.add_and_answer(call.id, client, None, close_on_exec).map(drop)
+    call.listener.add_and_answer(call.id, client, None, close_on_exec)
 }
 
 /// With trapped paths: opens what stands for a directory. With `O_PATH` it is opened for reading, as mere paths can't be
@@ -206,7 +210,7 @@ fn open_placeholder(call: &Call<'_>, request: &Request, path: &str) -> Answer {
     match rustix::fs::open(&real, flags | OFlags::CLOEXEC, rustix::fs::Mode::empty()) {
         Ok(file) => {
             match call.listener.add_and_answer(call.id, file, None, flags.contains(OFlags::CLOEXEC)) {
-                Ok(_) => Answer::Done,
+                Ok(number) => Answer::Given(number),
                 Err(error) => error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw).into(),
             }
         }

@@ -12,6 +12,8 @@ use crate::trace::Record;
 
 /// As many segments as one vectored call may have.
 const SEGMENTS_MAX: u64 = 1024;
+/// What is copied of a write before the lab is locked, in bytes; more than these drivers take at once.
+const FETCHED_MAX: u64 = 4096;
 /// `RWF_HIPRI`: the one flag that a driver without asynchronous reads and writes takes (and ignores).
 const HIGH_PRIORITY: u64 = 1;
 
@@ -28,6 +30,7 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Answer {
         return Answer::Continue;
     }
     let request = Request(call.argument(1) as u32);
+    call.memory.fetch_ahead(call.argument(2), request.size());
     let mut state = call.server.lock();
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
@@ -71,11 +74,16 @@ pub(super) fn read(call: &mut Call<'_>) -> Answer {
         call.record = Some(Record::read(&state.kernel, file, call.argument(0), segment));
     }
     let result = read_segment(call, &mut state, file, segment);
+    drop(state);
+    if let (Ok(bytes), Some(record)) = (result, &mut call.record) {
+        record.add_data(segment.base, bytes, &mut call.memory);
+    }
     finish(result)
 }
 
 pub(super) fn write(call: &mut Call<'_>) -> Answer {
     let (from, count) = (UserPtr(call.argument(1)), call.argument(2));
+    call.memory.fetch_ahead(from.0, count.min(FETCHED_MAX) as usize);
     let mut state = call.server.lock();
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
@@ -157,7 +165,7 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Answer {
     let Some(access) = state.kernel.file(file).map(|open| open.access) else { return Answer::Continue };
     let shared = matches!(flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE);
     let denied = !access.read || shared && protection & libc::PROT_WRITE != 0 && !access.write;
-    if denied && length != 0 && call.argument(5) % 4096 == 0 {
+    if denied && length != 0 && call.argument(5).is_multiple_of(4096) {
         Errno::EACCES.into()
     } else {
         Answer::Continue

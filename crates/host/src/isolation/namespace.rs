@@ -3,15 +3,17 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ioctlab_kernel::Node;
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::fs::{FileType, Mode};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::thread::UnshareFlags;
 
 use crate::sys::process::unshare;
+
+/// Where the old `/dev` is in the new one.
+const HOST: &str = "/dev/.host";
 
 /// What was refused, and with which error.
 #[derive(Debug)]
@@ -67,16 +69,23 @@ pub fn enter(nodes: &[Node]) -> Result<(), Refusal> {
 }
 
 /// Mounts a new `/dev` that has the old one's entries, each bound in its place, and the nodes.
+///
+/// The old one stays in sight as a whole, for `ptmx`: opening that makes Linux look for a `pts` beside it, and a file that
+/// is bound in its place has nothing beside it. So `ptmx` becomes a symbolic link, as it is in containers.
 fn build_dev(nodes: &[Node]) -> Result<(), Refusal> {
-    let old = rustix::fs::open("/dev", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .step("opening /dev")?;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let old = rustix::mount::open_tree(rustix::fs::CWD, "/dev", flags).step("copying /dev")?;
     rustix::mount::mount("tmpfs", "/dev", "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=755")
         .step("mounting a new /dev")?;
-    let old_path = PathBuf::from(format!("/proc/self/fd/{}", old.as_raw_fd()));
-    for entry in fs::read_dir(&old_path).step("listing /dev")? {
+    fs::create_dir(HOST).step("keeping the old /dev")?;
+    let source_is_the_copy = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&old, "", rustix::fs::CWD, HOST, source_is_the_copy)
+        .step("keeping the old /dev")?;
+    for entry in fs::read_dir(HOST).step("listing /dev")? {
         let entry = entry.step("listing /dev")?;
         // An entry that can't be carried over (it may have vanished just now) is no reason to run nothing at all.
-        let _ = carry_over(&old, &entry, &Path::new("/dev").join(entry.file_name()), nodes);
+        let _ = carry_over(&entry, &Path::new("/dev").join(entry.file_name()), nodes);
     }
     for node in nodes {
         make_node(node).step("making a device node")?;
@@ -84,10 +93,13 @@ fn build_dev(nodes: &[Node]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn carry_over(old: &OwnedFd, entry: &fs::DirEntry, target: &Path, nodes: &[Node]) -> io::Result<()> {
+fn carry_over(entry: &fs::DirEntry, target: &Path, nodes: &[Node]) -> io::Result<()> {
     let kind = entry.file_type()?;
     if kind.is_symlink() {
         return std::os::unix::fs::symlink(fs::read_link(entry.path())?, target);
+    }
+    if entry.file_name() == "ptmx" {
+        return std::os::unix::fs::symlink(entry.path(), target);
     }
     if nodes.iter().any(|n| Path::new(&n.path).starts_with(target)) {
         // The lab's nodes replace what the machine has under that name, /dev/xen and all.
@@ -98,8 +110,7 @@ fn carry_over(old: &OwnedFd, entry: &fs::DirEntry, target: &Path, nodes: &[Node]
     } else {
         fs::File::create(target)?;
     }
-    let source = format!("/proc/self/fd/{}/{}", old.as_raw_fd(), entry.file_name().display());
-    Ok(rustix::mount::mount_bind_recursive(source, target)?)
+    Ok(rustix::mount::mount_bind_recursive(entry.path(), target)?)
 }
 
 /// Makes a node and the directories on the way to it.

@@ -2,31 +2,38 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ioctlab_kernel::Node;
 use rustix::fs::{FileType, Mode};
 
-/// A directory with a placeholder for each node; removed when dropped.
+use crate::sys::process;
+
+/// A directory with a placeholder for each node; removed when dropped, or when this process ends in any other way.
 pub struct Placeholders {
     root: PathBuf,
+    /// Closed by this process's end, which is how the cleaner learns of it.
+    _alive: OwnedFd,
 }
 
 impl Placeholders {
-    /// Makes the placeholders, below the user's runtime directory or the one for temporary files.
+    /// Makes the placeholders, below the user's runtime directory or the one for temporary files. For a process with one
+    /// thread.
     ///
     /// # Errors
-    /// If no directory can be made there.
+    /// If no directory can be made there, or no process that cleans up.
     pub fn make(nodes: &[Node]) -> io::Result<Self> {
         let parent = std::env::var_os("XDG_RUNTIME_DIR")
             .map(PathBuf::from)
             .filter(|p| p.is_dir())
             .unwrap_or_else(std::env::temp_dir);
         let root = parent.join(format!("ioctlab-{}", std::process::id()));
-        // Left by a server of the same number that was killed together with whoever cleans up after it.
+        // Left by a process of the same number that was killed together with its cleaner.
         let _ = fs::remove_dir_all(&root);
+        let alive = start_cleaner(&root)?;
         fs::create_dir(&root)?;
-        let made = Self { root };
+        let made = Self { root, _alive: alive };
         for node in nodes {
             make_placeholder(&made.root, node)?;
         }
@@ -43,6 +50,21 @@ impl Drop for Placeholders {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.root);
     }
+}
+
+/// Starts a process that waits until this one has ended, by whatever means, and then removes `root`.
+fn start_cleaner(root: &Path) -> io::Result<OwnedFd> {
+    let (wait, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    process::fork(|| {
+        // Neither a terminal's signals nor somebody who reads this process's output are to wait for it.
+        if crate::daemon::detach().is_err() {
+            return;
+        }
+        process::close_all_but(&wait);
+        while rustix::io::read(&wait, &mut [0u8]) == Err(rustix::io::Errno::INTR) {}
+        let _ = fs::remove_dir_all(root);
+    })?;
+    Ok(alive)
 }
 
 /// Makes a character device where that is allowed (number 0:0 is, since Linux 5.8), so that listings show one.

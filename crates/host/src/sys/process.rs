@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// Forks; the child runs `child` and then ends.
 ///
@@ -51,6 +52,16 @@ pub(crate) fn default_signal(signal: i32) {
 pub(crate) fn ignore_signal(signal: i32) {
     // SAFETY: SIG_IGN is a valid handler.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Closes every descriptor above the standard ones but `kept`, in a child that uses no other.
+pub(crate) fn close_all_but(kept: impl AsFd) {
+    let kept = kept.as_fd().as_raw_fd() as u32;
+    // SAFETY: close_range takes no pointer; this process was forked to use `kept` alone from here on, and ends without
+    // running any destructor.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, kept - 1, 0) };
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_close_range, kept + 1, u32::MAX, 0) };
 }
 
 /// Gives this process namespaces of its own. Never descriptors of its own: that could invalidate others' (`FILES` is

@@ -41,8 +41,8 @@ pub(crate) enum Answer {
     Fail(Errno),
     /// The kernel goes on with the call as if it had not been trapped.
     Continue,
-    /// Already answered (a descriptor was added and returned in one step).
-    Done,
+    /// Already answered: a descriptor was added and its number returned in one step.
+    Given(u32),
 }
 
 impl From<Errno> for Answer {
@@ -91,7 +91,7 @@ impl Listener {
             Answer::Value(value) => raw.val = value,
             Answer::Fail(errno) => raw.error = -errno.raw(),
             Answer::Continue => raw.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
-            Answer::Done => return Ok(()),
+            Answer::Given(_) => return Ok(()),
         }
         // SAFETY: `raw` is a seccomp_notif_resp, as SEND's number says.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw mut raw) }).map(drop)

@@ -1,0 +1,59 @@
+//! What is known to differ from Linux: subtests of clients that are not run, each with the heading in
+//! `docs/differences.md` that says why.
+
+use crate::stage::Isolation;
+
+/// Where something differs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Where {
+    Everywhere,
+    /// With the nodes in a mount namespace.
+    Namespace,
+    /// With calls by path trapped.
+    Paths,
+    /// Where a container refuses what ioctlab would like to use.
+    Container,
+}
+
+use Where::{Container, Everywhere, Namespace, Paths};
+
+const NUMBERS: &str = "Descriptor numbers";
+const WAKE_UPS: &str = "Wake-ups after partial reads";
+const INTERRUPTED: &str = "Interrupted calls";
+const NODES: &str = "The device nodes";
+const DIRECTORIES: &str = "Directories of nodes";
+const OVERFLOW: &str = "Overflow";
+
+/// Client and subtest, where, and the heading.
+const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
+    ("open", "lowest", Everywhere, NUMBERS),
+    ("dup", "dupfd", Everywhere, NUMBERS),
+    ("dup", "dupfd-cloexec", Everywhere, NUMBERS),
+    ("dup", "reuse", Everywhere, NUMBERS),
+    ("poll", "overflow", Everywhere, OVERFLOW),
+    ("poll", "edge-partial", Everywhere, WAKE_UPS),
+    ("sigio", "count-partial", Everywhere, WAKE_UPS),
+    ("block", "readv", Everywhere, INTERRUPTED),
+    ("block", "storm-eintr", Everywhere, INTERRUPTED),
+    ("stat", "stat-link", Namespace, NODES),
+    // As an ordinary user; root makes nodes with their true numbers.
+    ("stat", "same-rdev-as-path", Namespace, NODES),
+    ("open", "chdir", Paths, DIRECTORIES),
+    ("io", "truncate", Paths, DIRECTORIES),
+    ("open", "chdir", Container, DIRECTORIES),
+    ("io", "truncate", Container, DIRECTORIES),
+];
+
+/// The arguments that have a client leave out what differs here. `confined`: in a container-like environment.
+pub(crate) fn left_out(client: &str, isolation: Isolation, confined: bool) -> Vec<String> {
+    let here = match (isolation, confined) {
+        (_, true) => Container,
+        (Isolation::Namespace, false) => Namespace,
+        (Isolation::Paths, false) => Paths,
+    };
+    DIFFERENCES
+        .iter()
+        .filter(|(program, _, place, _)| *program == client && (*place == Everywhere || *place == here))
+        .map(|(_, subtest, _, _)| format!("-{subtest}"))
+        .collect()
+}
