@@ -126,12 +126,10 @@ fn kill_from_outside(job: Job, how: u64) {
 
 /// Also ends what a program has forked, which is in the same group.
 fn end_whole_group(job: Job) {
-    let group = Pid::from_child(&job.child);
     // Not reaped yet: the group's number is still its own.
     thread::sleep(Duration::from_millis(1));
-    let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    job.signal_group(Signal::KILL);
     let _ = job.wait(SOON);
-    let _ = rustix::process::kill_process_group(group, Signal::KILL);
 }
 
 fn children(process: i32) -> Vec<i32> {

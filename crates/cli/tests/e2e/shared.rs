@@ -202,7 +202,7 @@ fn down_with_runs_alive() {
 
 #[test]
 fn the_server_is_killed() {
-    the_server_goes(Lab::kill_server);
+    the_server_goes(|lab| lab.kill_server());
 }
 
 #[test]

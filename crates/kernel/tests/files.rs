@@ -1,0 +1,172 @@
+//! The VFS's checks before a driver sees a call, and the life of open files.
+
+use std::sync::{Arc, Mutex};
+
+use ioctlab_kernel::{
+    Access, BadAddress, CallResult, DeviceNumber, Errno, FileId, Kernel, Node, NodeId, Opener, PollEvents,
+    Request, Stop, Subsystem, UserMemory, UserPtr,
+};
+
+/// What a driver was told, in order.
+type Log = Arc<Mutex<Vec<String>>>;
+
+struct Recorder(Log);
+
+impl Recorder {
+    fn note(&self, call: String) {
+        self.0.lock().expect("no test panics while noting").push(call);
+    }
+}
+
+impl Subsystem for Recorder {
+    fn open(&mut self, device: u32, file: FileId, _: Access, opener: Opener) -> Result<(), Errno> {
+        self.note(format!("open {device} {} {}", file.0, opener.domain));
+        if device == 1 { Err(Errno::ENODEV) } else { Ok(()) }
+    }
+
+    fn release(&mut self, file: FileId) {
+        self.note(format!("release {}", file.0));
+    }
+
+    fn read(&mut self, _: FileId, _: UserPtr, count: usize, _: &mut dyn UserMemory) -> CallResult<usize> {
+        self.note(format!("read {count}"));
+        Ok(count)
+    }
+
+    fn write(&mut self, _: FileId, _: UserPtr, count: usize, _: &mut dyn UserMemory) -> CallResult<usize> {
+        self.note(format!("write {count}"));
+        Ok(count)
+    }
+
+    fn ioctl(
+        &mut self,
+        _: FileId,
+        request: Request,
+        argument: u64,
+        _: &mut dyn UserMemory,
+    ) -> CallResult<i64> {
+        self.note(format!("ioctl {:#x} {argument}", request.0));
+        Err(Errno::ENOSYS.into())
+    }
+
+    fn poll(&self, _: FileId) -> PollEvents {
+        PollEvents::OUT
+    }
+
+    fn unread(&self, _: FileId) -> usize {
+        0
+    }
+
+    fn would_read(&self, _: FileId, _: usize) -> usize {
+        0
+    }
+
+    fn peek(&self, _: FileId, _: &mut [u8]) -> usize {
+        0
+    }
+
+    fn consume(&mut self, _: FileId, _: usize) {}
+
+    fn next_changed(&mut self) -> Option<FileId> {
+        None
+    }
+}
+
+struct NoMemory;
+
+impl UserMemory for NoMemory {
+    fn read(&mut self, _: UserPtr, _: &mut [u8]) -> Result<(), BadAddress> {
+        Err(BadAddress)
+    }
+
+    fn write(&mut self, _: UserPtr, _: &[u8]) -> Result<(), BadAddress> {
+        Err(BadAddress)
+    }
+}
+
+fn kernel() -> (Kernel, Log) {
+    let log = Log::default();
+    let node = |device, subsystem| Node {
+        path: format!("/dev/x{device}"),
+        number: DeviceNumber { major: 10, minor: 1 },
+        permissions: 0o600,
+        subsystem,
+        device,
+    };
+    let nodes = vec![node(0, 0), node(1, 0), node(2, 7)];
+    (Kernel::new(vec![Box::new(Recorder(Arc::clone(&log)))], nodes), log)
+}
+
+fn taken(log: &Log) -> Vec<String> {
+    std::mem::take(&mut *log.lock().expect("no test panics while noting"))
+}
+
+const OPENER: Opener = Opener { domain: 3 };
+
+#[test]
+fn a_file_is_released_exactly_once_and_its_number_is_never_used_again() {
+    let (mut kernel, log) = kernel();
+    let first = kernel.open(NodeId(0), Access::from_flags(2), 0, OPENER).expect("the driver agrees");
+    kernel.release(first);
+    kernel.release(first);
+    let second = kernel.open(NodeId(0), Access::from_flags(2), 0, OPENER).expect("the driver agrees");
+    assert_ne!(first, second);
+    assert_eq!(taken(&log), ["open 0 1 3", "release 1", "open 0 2 3"]);
+    assert_eq!(kernel.open_files(), 1);
+    assert_eq!(kernel.read(first, UserPtr(0), 4, &mut NoMemory), Err(Stop::Fail(Errno::EBADF)));
+    assert_eq!(kernel.ioctl(first, Request(1), 0, &mut NoMemory), Err(Stop::Fail(Errno::EBADF)));
+}
+
+#[test]
+fn an_open_that_fails_leaves_nothing() {
+    let (mut kernel, log) = kernel();
+    assert_eq!(kernel.open(NodeId(1), Access::from_flags(2), 0, OPENER), Err(Errno::ENODEV));
+    assert_eq!(
+        kernel.open(NodeId(2), Access::from_flags(2), 0, OPENER),
+        Err(Errno::ENXIO),
+        "nothing serves it"
+    );
+    assert_eq!(kernel.open(NodeId(9), Access::from_flags(2), 0, OPENER), Err(Errno::ENXIO), "no such node");
+    assert_eq!(kernel.open_files(), 0);
+    assert_eq!(taken(&log), ["open 1 1 3"]);
+}
+
+#[test]
+fn access_modes_are_checked_before_the_buffer() {
+    let beyond = UserPtr(0x8000_0000_0000);
+    for (flags, reads, writes) in [(0, true, false), (1, false, true), (2, true, true), (3, false, false)] {
+        let (mut kernel, _) = kernel();
+        let access = Access::from_flags(flags);
+        assert_eq!(access.flags(), flags);
+        let file = kernel.open(NodeId(0), access, 0, OPENER).expect("the driver agrees");
+        let expected = |allowed| if allowed { Errno::EFAULT } else { Errno::EBADF };
+        let read = kernel.read(file, beyond, 1, &mut NoMemory);
+        assert_eq!(read, Err(Stop::Fail(expected(reads))), "read with {flags}");
+        let write = kernel.write(file, beyond, 1, &mut NoMemory);
+        assert_eq!(write, Err(Stop::Fail(expected(writes))), "write with {flags}");
+        // A control call needs neither.
+        assert_eq!(kernel.ioctl(file, Request(5), 0, &mut NoMemory), Err(Stop::Fail(Errno::ENOSYS)));
+    }
+}
+
+#[test]
+fn buffers_are_checked_as_the_vfs_does() {
+    const LIMIT: u64 = 0x7fff_ffff_f000;
+    let (mut kernel, log) = kernel();
+    let file = kernel.open(NodeId(0), Access::from_flags(2), 0, OPENER).expect("the driver agrees");
+    taken(&log);
+    for (address, count, expected) in [
+        (8, 4, Ok(4)),
+        (0, 0, Ok(0)),
+        (LIMIT - 4, 4, Ok(4)),
+        (LIMIT, 0, Ok(0)),
+        (LIMIT - 4, 5, Err(Errno::EFAULT)),
+        (u64::MAX, 2, Err(Errno::EFAULT)),
+        (8, 1 << 63, Err(Errno::EFAULT)),
+        (0, 0x1_0000_0000, Ok(0x7fff_f000)),
+    ] {
+        let result = kernel.read(file, UserPtr(address), count, &mut NoMemory);
+        assert_eq!(result, expected.map_err(Stop::Fail), "{count} bytes at {address:#x}");
+    }
+    assert_eq!(taken(&log).len(), 5, "a refused call never reaches the driver");
+}
