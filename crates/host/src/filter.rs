@@ -251,3 +251,7 @@ fn in_window(argument: u8) -> io::Result<Vec<SeccompCondition>> {
         condition(argument, SeccompCmpOp::Le, u64::from(window::LAST))?,
     ])
 }
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

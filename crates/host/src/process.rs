@@ -185,3 +185,60 @@ fn group_of(thread: i32) -> io::Result<i32> {
         .and_then(|value| value.trim().parse().ok())
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This test's own process, as a client.
+    fn known() -> (Processes, i32) {
+        let mut processes = Processes::new();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        let (group, new) = processes.learn(thread).expect("this thread is alive");
+        assert!(new.is_some());
+        (processes, group)
+    }
+
+    #[test]
+    fn a_thread_is_found_by_its_group() {
+        let (mut processes, group) = known();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        assert_eq!(group, std::process::id() as i32);
+        assert_eq!(processes.known_group(thread), Some(group));
+        assert_eq!(processes.known_group(1), None);
+        assert!(processes.learn(thread).expect("still alive").1.is_none(), "it was known");
+        processes.forget(group);
+        assert_eq!((processes.known_group(thread), processes.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_a_number_means_is_known_until_it_may_have_changed() {
+        let (mut processes, group) = known();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        let doubts: [fn(&mut Processes, i32); 3] = [
+            |processes, _| processes.doubt_everywhere(5),
+            |processes, _| processes.doubt_all(),
+            |processes, thread| processes.doubt_process(thread),
+        ];
+        for doubt in doubts {
+            processes.set(group, 5, FileId(7));
+            assert_eq!(processes.meaning(group, 5), Meaning::Device(FileId(7)));
+            assert_eq!(processes.meaning(group, 6), Meaning::Unknown);
+            assert!(!processes.free_places(group).any(|place| place == 5));
+            doubt(&mut processes, thread);
+            assert_eq!(processes.meaning(group, 5), Meaning::Unknown);
+        }
+        processes.set(group, 5, FileId(7));
+        processes.doubt_everywhere(6);
+        assert_eq!(processes.meaning(group, 5), Meaning::Device(FileId(7)), "another number's change");
+    }
+
+    #[test]
+    fn threads_with_tables_of_their_own_are_never_remembered() {
+        let (mut processes, group) = known();
+        processes.set(group, 5, FileId(7));
+        processes.distrust_process(rustix::thread::gettid().as_raw_nonzero().get());
+        processes.set(group, 5, FileId(7));
+        assert_eq!(processes.meaning(group, 5), Meaning::Unknown);
+    }
+}
