@@ -235,13 +235,35 @@ static void wait_asleep(pid_t tid)
 	ms_sleep(30);
 }
 
-/* Subtests: run all of the table in order, each in a process of its own, or the one that argv[1] names. */
+/* Subtests: all of the table in order, each in a process of its own; or those that the arguments name; or, if these begin with '-', all but
+ * those. */
 struct subtest { const char *name; void (*run)(void); };
+static int wanted(const char *name, int argc, char **argv)
+{
+	int w = argc < 2 || argv[1][0] == '-';
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i] + (argv[i][0] == '-'), name))
+			w = argv[i][0] != '-';
+	return w;
+}
+static void all_known(const struct subtest *t, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		const struct subtest *s = t;
+		while (s->name && strcmp(argv[i] + (argv[i][0] == '-'), s->name))
+			s++;
+		if (!s->name) {
+			dprintf(log_fd, "no subtest is named %s\n", argv[i]);
+			exit(2);
+		}
+	}
+}
 static void run_subtests(const char *name, const struct subtest *t, int argc, char **argv)
 {
 	int bad = 0, ran = 0;
+	all_known(t, argc, argv);
 	for (; t->name; t++) {
-		if (argc > 1 && strcmp(argv[1], t->name))
+		if (!wanted(t->name, argc, argv))
 			continue;
 		ran++;
 		pid_t pid = fork();

@@ -184,7 +184,7 @@ static void t_spelling(void)
 	strcpy(path + PATH_MAX + 8, device);
 	FAILS(open(path, O_RDWR), ENAMETOOLONG);
 }
-static void t_chdir(void)
+static void t_chdir(void) /* the directory of the device */
 {
 	char path[2 * NAME_MAX + 16];
 	CHECK(chdir(dir) == 0);
@@ -196,6 +196,10 @@ static void t_chdir(void)
 	is_evtchn(openat(AT_FDCWD, base, O_RDWR));
 	snprintf(path, sizeof path, "%s/", base);
 	FAILS(open(path, O_RDWR), ENOTDIR);
+}
+static void t_chdir_above(void) /* the one above */
+{
+	char path[2 * NAME_MAX + 16];
 	CHECK(chdir(parent) == 0);
 	snprintf(path, sizeof path, "%s/%s", dir_base, base);
 	is_evtchn(open(path, O_RDWR));
@@ -317,8 +321,8 @@ int main(int argc, char **argv)
 	static const struct subtest t[] = {
 		{ "flags", t_flags }, { "getfl-exact", t_getfl_exact }, { "refused", t_refused }, { "modes", t_modes }, { "mode3", t_mode3 },
 		{ "opath", t_opath }, { "lowest", t_lowest }, { "separate", t_separate }, { "reopen", t_reopen }, { "spelling", t_spelling },
-		{ "chdir", t_chdir }, { "dirfd", t_dirfd }, { "symlink", t_symlink }, { "bad-pointer", t_bad_pointer },
-		{ "openat2", t_openat2 }, { "openat2-how", t_openat2_how }, { 0 } };
+		{ "chdir", t_chdir }, { "chdir-above", t_chdir_above }, { "dirfd", t_dirfd }, { "symlink", t_symlink },
+		{ "bad-pointer", t_bad_pointer }, { "openat2", t_openat2 }, { "openat2-how", t_openat2_how }, { 0 } };
 	start(&argc, argv);
 	split(device, dir, base);
 	split(dir, parent, dir_base);

@@ -1,6 +1,14 @@
 #!/bin/sh
-# Shell redirection, dd, head, stat and test on the device; for dash, with coreutils. Usage: redirect.sh [DEVICE]
-dev=${1:-${XEN_EVTCHN:-/dev/xen/evtchn}}
+# Shell redirection, dd, head, stat and test on the device; for dash, with coreutils. Usage: redirect.sh [DEVICE] [-SUBTEST...]
+dev=${XEN_EVTCHN:-/dev/xen/evtchn} without=
+for a; do
+	case $a in
+	/*) dev=$a ;;
+	-stat-link|-odd-counts) without="$without $a " ;;
+	*) echo "redirect.sh: no subtest is named $a" >&2; exit 2 ;;
+	esac
+done
+wanted() { case $without in *" -$1 "*) return 1 ;; esac; }
 LC_ALL=C; export LC_ALL
 out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
@@ -41,6 +49,7 @@ ls -l "$dev" >"$out";                               is 'ls -l' $? 0
 is 'the first letter of ls -l' "$(cut -c 1-10 "$out")" crw-------
 is 'stat -c %F' "$(stat -c %F "$dev")" 'character special file'
 is 'stat -c %a' "$(stat -c %a "$dev")" 600
+wanted stat-link &&
 is 'stat -L of 3' "$(stat -L -c %F /dev/fd/3 3<>"$dev")" 'character special file'
 
 timeout 5 dd if="$dev" bs=4 count=1 iflag=nonblock >/dev/null 2>"$out"; is 'dd nonblock' $? 1
@@ -48,12 +57,14 @@ has 'dd nonblock' 'Resource temporarily unavailable'
 timeout 5 dd if=/dev/zero of="$dev" bs=8 count=1 2>"$out";              is 'dd of' $? 0
 has 'dd of' '^8 bytes copied'
 has 'dd of' '^1+0 records out'
-timeout 5 dd if=/dev/zero of="$dev" bs=7 count=1 2>"$out" # 4 are taken, then 0 of the other 3
-has 'dd of 7 bytes' '^0+1 records out\|^4 bytes'
 timeout 5 dd if=/dev/zero bs=8192 count=1 2>"$out" >"$dev";             is 'dd of 8192' $? 0
 has 'dd of 8192' '^8192 bytes'
-timeout 5 dd if="$dev" bs=3 count=1 2>"$out";                           is 'dd of 3 bytes' $? 0
-has 'dd of 3 bytes' '^0 bytes'
+if wanted odd-counts; then # dd's files are its standard input and output
+	timeout 5 dd if=/dev/zero of="$dev" bs=7 count=1 2>"$out" # 4 are taken, then 0 of the other 3
+	has 'dd of 7 bytes' '^0+1 records out\|^4 bytes'
+	timeout 5 dd if="$dev" bs=3 count=1 2>"$out";                   is 'dd of 3 bytes' $? 0
+	has 'dd of 3 bytes' '^0 bytes'
+fi
 
 [ $bad = 0 ] && echo 'ok redirect'
 exit $bad

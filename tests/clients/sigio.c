@@ -75,10 +75,6 @@ static void t_count(void)
 	GIVES(i.si_band, POLLIN | POLLRDNORM);
 	GIVES(notify(fd, q.a), 0); /* the first is unread: no signal */
 	GIVES(signals(rt, 100, 0), 0);
-	GIVES(read(fd, buf, 4), 4);
-	GIVES(unmask(fd, buf[0]), 0);
-	GIVES(notify(fd, p.a), 0); /* one is left unread: no signal */
-	GIVES(signals(rt, 100, 0), 0);
 	GIVES(read(fd, buf, sizeof buf), 8);
 	GIVES(write(fd, buf, 8), 8);
 	GIVES(signals(rt, 50, 0), 0);
@@ -95,6 +91,27 @@ static void t_count(void)
 	GIVES(signals(rt, 50, 0), 0);
 	GIVES(unmask(fd, p.b), 0);
 	GIVES(signals(rt, 2000, 0), 1);
+}
+static void t_count_partial(void) /* a read that leaves events behind brings no signal, nor does the next event then */
+{
+	int fd = evtchn_open(O_NONBLOCK);
+	struct pair p = pair(fd), q = pair(fd);
+	port_t buf[8];
+	block(rt);
+	GIVES(fcntl(fd, F_SETOWN, getpid()), 0);
+	GIVES(fcntl(fd, F_SETSIG, rt), 0);
+	async(fd, 1);
+	GIVES(notify(fd, p.a), 0);
+	GIVES(signals(rt, 2000, 0), 1);
+	GIVES(notify(fd, q.a), 0);
+	GIVES(read(fd, buf, 4), 4);
+	GIVES(unmask(fd, buf[0]), 0);
+	GIVES(signals(rt, 100, 0), 0);
+	GIVES(notify(fd, p.a), 0);
+	GIVES(signals(rt, 100, 0), 0);
+	GIVES(read(fd, buf, sizeof buf), 8);
+	GIVES(write(fd, buf, 8), 8);
+	GIVES(signals(rt, 50, 0), 0);
 }
 static void t_fioasync(void)
 {
@@ -195,7 +212,7 @@ static void t_handler(void) /* delivered to a handler, even from the notify of t
 
 int main(int argc, char **argv)
 {
-	static const struct subtest t[] = { { "sigio", t_sigio }, { "count", t_count }, { "fioasync", t_fioasync },
+	static const struct subtest t[] = { { "sigio", t_sigio }, { "count", t_count }, { "count-partial", t_count_partial }, { "fioasync", t_fioasync },
 		{ "no-owner", t_no_owner }, { "other-owner", t_other_owner }, { "group", t_group }, { "closed", t_closed },
 		{ "handler", t_handler }, { 0 } };
 	rt = SIGRTMIN + 3;

@@ -36,7 +36,6 @@ fn run_in_private_lab(arguments: &arguments::Run) -> Result<u8, String> {
     let trace = trace(arguments)?;
     let surroundings = Surroundings::make(arguments.isolation, kernel.nodes())?;
     let tree = surroundings.tree(kernel.nodes())?;
-    signals::prepare();
     let mut started = match launch::start(&arguments.command, surroundings.isolation) {
         Ok(started) => started,
         Err(error) => return refused(arguments, error),
@@ -55,7 +54,6 @@ fn run_in_shared_lab(arguments: &arguments::Run, name: &str) -> Result<u8, Strin
     let lab = control::connect(name)?;
     let (nodes, domain) = lab.describe(arguments.domain)?;
     let surroundings = Surroundings::make(arguments.isolation, &nodes)?;
-    signals::prepare();
     let mut started = match launch::start(&arguments.command, surroundings.isolation) {
         Ok(started) => started,
         Err(error) => return refused(arguments, error),

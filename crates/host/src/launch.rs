@@ -71,11 +71,12 @@ pub fn start(command: &[OsString], isolation: Isolation) -> Result<Started, Laun
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|e| other(e.into()))?;
     let (outcome, report) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| other(e.into()))?;
+    let mask = signals::prepare();
     let pid = process::fork(|| {
         let error = match seccomp::install(&filter).and_then(|listener| send_listener(&theirs, listener)) {
             Err(error) => (FILTER_FAILED, error),
             Ok(()) => {
-                signals::reset();
+                signals::reset(&mask);
                 (EXEC_FAILED, process::exec(&arguments))
             }
         };

@@ -1,6 +1,6 @@
 //! What a process that waits for a program does about signals, so that nobody notices that it is in between.
 
-use crate::sys::process;
+use crate::sys::process::{self, SignalMask};
 
 pub use crate::sys::process::Change;
 
@@ -9,14 +9,14 @@ const PASSED_ON: [i32; 5] = [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::S
 const WAITED_FOR: [i32; 6] =
     [libc::SIGCHLD, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM];
 
-/// To be called before the program is forked, and before there are threads.
-pub fn prepare() {
-    process::block_signals(&WAITED_FOR);
+/// Blocks what [`wait_for`] waits for: before the program is forked, and before there are threads.
+pub(crate) fn prepare() -> SignalMask {
+    process::block_signals(&WAITED_FOR)
 }
 
 /// In the program's process, before it execs.
-pub(crate) fn reset() {
-    process::unblock_signals(&WAITED_FOR);
+pub(crate) fn reset(before: &SignalMask) {
+    process::restore_signals(before);
     // The runtime ignores it for this process; programs expect its default.
     process::default_signal(libc::SIGPIPE);
 }

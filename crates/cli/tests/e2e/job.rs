@@ -150,7 +150,7 @@ impl Outcome {
 
     /// A signal must have killed it.
     #[track_caller]
-    pub(crate) fn is_killed_by(self, signal: Signal) -> Self {
+    pub(crate) fn dies_of(self, signal: Signal) -> Self {
         assert_eq!(self.status.signal(), Some(signal.as_raw()), "`{}`: {}", self.shown, self.status);
         self
     }

@@ -215,7 +215,7 @@ fn a_private_labs_server_is_killed() {
             job.expect("ready\n");
             let printed: PathBuf = job.stdout.clone();
             job.signal(Signal::KILL);
-            job.wait(SOON).is_killed_by(Signal::KILL);
+            job.wait(SOON).dies_of(Signal::KILL);
             until(SOON, &format!("the client ({what}, {isolation:?}) has noticed"), || {
                 fs::read_to_string(&printed).is_ok_and(|text| text.contains("ok orphan"))
             });
@@ -243,7 +243,7 @@ fn a_killed_run_leaves_the_lab_to_the_others() {
         let mut job = stage.start(lab.run(Some(isolation), None).args(["sh", "-c", script]));
         job.expect("ready");
         job.signal_group(Signal::KILL);
-        job.wait(SOON).is_killed_by(Signal::KILL);
+        job.wait(SOON).dies_of(Signal::KILL);
         lab.is_unused();
         stage.finish(lab.run(Some(isolation), None).arg(stage.client("static"))).succeeds();
     }

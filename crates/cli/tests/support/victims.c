@@ -4,6 +4,7 @@
 #include "check.h"
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #define AT_ONCE 4
 
@@ -26,6 +27,7 @@ static void *reader(void *arg)
 		if (n > 0)
 			write(shared, got, n);
 	}
+	return 0;
 }
 static void talk(int fd, struct pair p)
 {

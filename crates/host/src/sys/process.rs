@@ -74,18 +74,22 @@ pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> rustix::io::Result
     unsafe { rustix::thread::unshare_unsafe(flags - rustix::thread::UnshareFlags::FILES) }
 }
 
-/// Blocks `signals` for this process, to be waited for with [`next_signal`].
-pub(crate) fn block_signals(signals: &[i32]) {
+/// A set of blocked signals, to be put in place again.
+pub(crate) struct SignalMask(libc::sigset_t);
+
+/// Blocks `signals` for this process, to be waited for with [`next_signal`]; returns the mask as it was.
+pub(crate) fn block_signals(signals: &[i32]) -> SignalMask {
     let set = signal_set(signals);
-    // SAFETY: `set` is initialised; the old mask isn't asked for.
-    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    let mut old = SignalMask(signal_set(&[]));
+    // SAFETY: `set` is initialised, and `old` writable.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut old.0) };
+    old
 }
 
-/// Takes `signals` off the mask of blocked signals.
-pub(crate) fn unblock_signals(signals: &[i32]) {
-    let set = signal_set(signals);
-    // SAFETY: as in `block_signals`.
-    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+/// Puts a mask in place again. Async-signal-safe.
+pub(crate) fn restore_signals(mask: &SignalMask) {
+    // SAFETY: the mask is the kernel's own; the one before isn't asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut()) };
 }
 
 /// Waits for one of `signals`, which are blocked; returns it, and whether a process sent it (and not the kernel).
