@@ -27,6 +27,8 @@ pub(crate) struct Backing {
     pub(crate) inode: u64,
     /// Bytes that were sent and are not known to have been received.
     shown: usize,
+    /// Bytes that were sent before those and are the driver's no longer, but could not be taken back.
+    stale: usize,
     /// There is more to show once the client has received what was sent.
     pub(crate) held_back: bool,
     /// The server is woken when the client receives something.
@@ -47,24 +49,25 @@ impl Backing {
         )?;
         rustix::fs::fcntl_setfl(&client, status)?;
         let inode = rustix::fs::fstat(&client)?.st_ino;
-        Ok((Self { server, inode, shown: 0, held_back: false, armed: false }, client))
+        Ok((Self { server, inode, shown: 0, stale: 0, held_back: false, armed: false }, client))
     }
 
     /// Takes note of what clients have received by themselves, as far as it is known without a look at their end.
     ///
     /// Returns the bytes that they have received since.
     pub(crate) fn notice(&mut self, kernel: &mut Kernel, file: FileId) -> usize {
-        if self.shown == 0 || misc::unreceived(&self.server).is_ok_and(|bytes| bytes > 0) {
+        if self.shown + self.stale == 0 || misc::unreceived(&self.server).is_ok_and(|bytes| bytes > 0) {
             return 0;
         }
         kernel.consume(file, self.shown);
+        self.stale = 0;
         std::mem::take(&mut self.shown)
     }
 
     /// Shows unread data, if the client has received all that was shown before.
     pub(crate) fn show(&mut self, kernel: &mut Kernel, file: FileId) {
         self.notice(kernel, file);
-        if self.shown > 0 {
+        if self.shown + self.stale > 0 {
             self.held_back = kernel.unread(file) > self.shown;
             return;
         }
@@ -93,7 +96,10 @@ impl Backing {
 
     /// Takes note of exactly how much clients have received by themselves, with a look at their end.
     pub(crate) fn recount(&mut self, kernel: &mut Kernel, file: FileId, client: BorrowedFd<'_>) {
-        let left = rustix::io::ioctl_fionread(client).map_or(0, |n| n as usize).min(self.shown);
+        let queued = rustix::io::ioctl_fionread(client).map_or(0, |n| n as usize);
+        discard(client, queued.saturating_sub(self.shown).min(self.stale));
+        self.stale = 0;
+        let left = queued.min(self.shown);
         kernel.consume(file, self.shown - left);
         self.shown = left;
     }
@@ -119,9 +125,13 @@ impl Backing {
 
     /// Empties the client's end: nothing is shown any more, and all unread data is the driver's again.
     pub(crate) fn take_all_back(&mut self, client: BorrowedFd<'_>) {
-        let mut bytes = [0; BATCH];
-        while rustix::net::recv(client, &mut bytes, RecvFlags::DONTWAIT).is_ok_and(|(_, n)| n > 0) {}
-        self.shown = 0;
+        discard(client, usize::MAX);
+        (self.shown, self.stale) = (0, 0);
+    }
+
+    /// What is shown is the driver's no longer, and the client's end can't be reached: clients will find it all the same.
+    pub(crate) fn abandon(&mut self) {
+        self.stale += std::mem::take(&mut self.shown);
     }
 
     /// Receives what a client wrote by a descriptor outside of the window.
@@ -135,6 +145,17 @@ impl Backing {
     /// Bytes shown and not known to have been received.
     pub(crate) fn shown(&self) -> usize {
         self.shown
+    }
+}
+
+/// Receives up to `count` bytes at a client's end, for nobody.
+fn discard(client: BorrowedFd<'_>, mut count: usize) {
+    let mut bytes = [0; BATCH];
+    while let Some(room) = bytes.get_mut(..count.min(BATCH)).filter(|room| !room.is_empty()) {
+        match rustix::net::recv(client, room, RecvFlags::DONTWAIT) {
+            Ok((_, taken @ 1..)) => count -= taken,
+            _ => return,
+        }
     }
 }
 

@@ -57,10 +57,12 @@ fn withdraw_what_is_gone(call: &Call<'_>, state: &mut State, file: FileId) {
     if backing.shown() <= kernel.unread(file) {
         return;
     }
-    if let Some(client) = call.copy_descriptor(state, call.argument(0))
-        && let Some((_, backing)) = state.file(file)
-    {
-        backing.take_all_back(client.as_fd());
+    let client = call.copy_descriptor(state, call.argument(0));
+    if let Some((_, backing)) = state.file(file) {
+        match client {
+            Some(client) => backing.take_all_back(client.as_fd()),
+            None => backing.abandon(),
+        }
         state.show(file);
     }
 }
