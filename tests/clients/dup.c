@@ -135,12 +135,37 @@ static void t_reuse(void) /* the number of a closed file, used by another kind o
 	GIVES(read(n, (char[4]){ 0 }, 4), 0);
 }
 
+static void t_dup2_modes(void) /* the access mode holds for every copy */
+{
+	char b[8] = { 0 };
+	int r = open(device, O_RDONLY | O_NONBLOCK), w = open(device, O_WRONLY | O_NONBLOCK);
+	GIVES(dup2(r, 50), 50);
+	FAILS(write(50, b, 4), EBADF);
+	FAILS(read(50, b, 4), EAGAIN);
+	GIVES(dup2(w, 51), 51);
+	FAILS(read(51, b, 4), EBADF);
+	GIVES(write(51, b, 4), 4);
+}
+static void t_dup2_counts(void) /* counts that are no multiple of 4, for a copy */
+{
+	port_t b[8] = { 0 };
+	int fd = evtchn_open(O_NONBLOCK);
+	struct pair p = pair(fd);
+	GIVES(dup2(fd, 50), 50);
+	GIVES(read(50, b, 3), 0);
+	GIVES(write(50, b, 3), 0);
+	GIVES(write(50, b, 7), 4);
+	GIVES(notify(fd, p.a), 0);
+	CHECK(pending(50, 1000));
+	GIVES(read(50, b, 7), 4);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct subtest t[] = { { "dup", t_dup }, { "dup2-0", t_dup2_0 }, { "dup2-1", t_dup2_1 }, { "dup2-2", t_dup2_2 },
 		{ "dup2-500", t_dup2_500 }, { "dup3", t_dup3 }, { "dupfd", t_dupfd }, { "dupfd-cloexec", t_dupfd_cloexec },
 		{ "dup2-self", t_dup2_self }, { "chain", t_chain }, { "replaced", t_replaced }, { "close-range", t_close_range },
-		{ "reuse", t_reuse }, { 0 } };
+		{ "reuse", t_reuse }, { "dup2-modes", t_dup2_modes }, { "dup2-counts", t_dup2_counts }, { 0 } };
 	start(&argc, argv);
 	run_subtests("dup", t, argc, argv);
 	return 0;

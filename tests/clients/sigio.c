@@ -60,8 +60,7 @@ static void t_sigio(void)
 static void t_count(void)
 {
 	int fd = evtchn_open(O_NONBLOCK);
-	struct pair p = pair(fd), q = pair(fd);
-	port_t buf[8];
+	struct pair p = pair(fd);
 	siginfo_t i;
 	block(rt);
 	GIVES(fcntl(fd, F_SETOWN, getpid()), 0);
@@ -73,16 +72,39 @@ static void t_count(void)
 	GIVES(i.si_fd, fd);
 	GIVES(i.si_code, POLL_IN);
 	GIVES(i.si_band, POLLIN | POLLRDNORM);
-	GIVES(notify(fd, q.a), 0); /* the first is unread: no signal */
-	GIVES(signals(rt, 100, 0), 0);
-	GIVES(read(fd, buf, sizeof buf), 8);
-	GIVES(write(fd, buf, 8), 8);
+	EXPECT_EVENT(fd, p.b);
 	GIVES(signals(rt, 50, 0), 0);
 	for (int k = 0; k < 20; k++) { /* they queue */
 		GIVES(notify(fd, p.a), 0);
 		EXPECT_EVENT(fd, p.b);
 	}
 	GIVES(signals(rt, 2000, 0), 20);
+}
+static void t_count_two(void) /* two events, one signal */
+{
+	int fd = evtchn_open(O_NONBLOCK);
+	struct pair p = pair(fd), q = pair(fd);
+	port_t buf[8];
+	block(rt);
+	GIVES(fcntl(fd, F_SETOWN, getpid()), 0);
+	GIVES(fcntl(fd, F_SETSIG, rt), 0);
+	async(fd, 1);
+	GIVES(notify(fd, p.a), 0);
+	GIVES(signals(rt, 2000, 0), 1);
+	GIVES(notify(fd, q.a), 0); /* the first is unread: none */
+	GIVES(signals(rt, 100, 0), 0);
+	GIVES(read(fd, buf, sizeof buf), 8);
+	GIVES(write(fd, buf, 8), 8);
+	GIVES(signals(rt, 50, 0), 0);
+}
+static void t_count_reset(void)
+{
+	int fd = evtchn_open(O_NONBLOCK);
+	struct pair p = pair(fd);
+	block(rt);
+	GIVES(fcntl(fd, F_SETOWN, getpid()), 0);
+	GIVES(fcntl(fd, F_SETSIG, rt), 0);
+	async(fd, 1);
 	GIVES(notify(fd, p.a), 0);
 	CHECK(pending(fd, 1000));
 	GIVES(signals(rt, 2000, 0), 1);
@@ -212,7 +234,8 @@ static void t_handler(void) /* delivered to a handler, even from the notify of t
 
 int main(int argc, char **argv)
 {
-	static const struct subtest t[] = { { "sigio", t_sigio }, { "count", t_count }, { "count-partial", t_count_partial }, { "fioasync", t_fioasync },
+	static const struct subtest t[] = { { "sigio", t_sigio }, { "count", t_count }, { "count-two", t_count_two },
+		{ "count-partial", t_count_partial }, { "count-reset", t_count_reset }, { "fioasync", t_fioasync },
 		{ "no-owner", t_no_owner }, { "other-owner", t_other_owner }, { "group", t_group }, { "closed", t_closed },
 		{ "handler", t_handler }, { 0 } };
 	rt = SIGRTMIN + 3;

@@ -29,5 +29,4 @@ mod window;
 
 pub use run::Run;
 pub use server::Server;
-pub use supervisor::Supervisor;
 pub use trace::Trace;

@@ -13,14 +13,19 @@ use rustix::fs::OFlags;
 use crate::backing::Backing;
 use crate::memory::Bytes;
 use crate::process::Processes;
+use crate::sys::misc;
 use crate::trace::Trace;
 
 /// What an event is about, in the upper byte of its data; the rest is a number.
 const FILE: u64 = 1 << 56;
 const PROCESS: u64 = 2 << 56;
+const RUN: u64 = 3 << 56;
 /// Events that are taken at once.
 const EVENTS: usize = 64;
 const NUMBER: u64 = (1 << 56) - 1;
+
+/// Gets a thread out of waiting for calls.
+pub(crate) const INTERRUPT: i32 = libc::SIGURG;
 
 /// A lab being served.
 pub struct Server {
@@ -39,6 +44,9 @@ pub(crate) struct State {
     trace: Option<Arc<Trace>>,
     backings: HashMap<FileId, Backing>,
     inodes: HashMap<u64, FileId>,
+    /// The threads that serve runs.
+    runs: HashMap<u64, i32>,
+    next_run: u64,
     epoll: Arc<OwnedFd>,
 }
 
@@ -58,6 +66,8 @@ impl Server {
             trace: trace.clone(),
             backings: HashMap::new(),
             inodes: HashMap::new(),
+            runs: HashMap::new(),
+            next_run: 0,
             epoll: Arc::clone(&epoll),
         };
         Ok(Arc::new(Self { state: Mutex::new(state), trace, epoll }))
@@ -119,6 +129,7 @@ impl State {
                 match data & !NUMBER {
                     FILE => self.file_event(FileId(number)),
                     PROCESS => self.processes.forget(number as i32),
+                    RUN => self.interrupt_run(number),
                     _ => {}
                 }
             }
@@ -199,6 +210,28 @@ impl State {
             epoll::add(&self.epoll, pidfd, EventData::new_u64(PROCESS | group as u64), EventFlags::IN)?;
         }
         Ok(group)
+    }
+
+    /// Notes the thread that serves a run; it is interrupted when nobody is left at the run's listener.
+    pub(crate) fn watch_run(&mut self, listener: impl AsFd, thread: i32) -> u64 {
+        let id = self.next_run;
+        self.next_run += 1;
+        self.runs.insert(id, thread);
+        let once = EventFlags::HUP | EventFlags::ONESHOT;
+        // Without it the thread still ends by itself, on a kernel that tells it.
+        let _ = epoll::add(&self.epoll, listener, EventData::new_u64(RUN | id), once);
+        id
+    }
+
+    /// A run's thread is about to end.
+    pub(crate) fn forget_run(&mut self, id: u64) {
+        self.runs.remove(&id);
+    }
+
+    fn interrupt_run(&self, id: u64) {
+        if let Some(&thread) = self.runs.get(&id) {
+            misc::interrupt_thread(thread, INTERRUPT);
+        }
     }
 
     /// Releases a file, if it is open.

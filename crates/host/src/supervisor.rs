@@ -3,68 +3,42 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::calls::{self, Call};
 use crate::run::Run;
-use crate::server::Server;
+use crate::server::{INTERRUPT, Server};
 use crate::sys::misc;
 use crate::sys::seccomp::{Answer, Listener, Notification};
 
-/// Gets a thread out of waiting for calls.
-const INTERRUPT: i32 = libc::SIGURG;
-
-/// A thread that serves one run's calls.
-pub struct Supervisor {
-    thread: std::thread::JoinHandle<()>,
-    stop: Arc<AtomicBool>,
-}
-
 impl Server {
-    /// Serves the calls of a run, whose filter has this listener, on a thread of its own.
+    /// Serves the calls of a run, whose filter has this listener, on a thread of its own; until nobody is left who could
+    /// make a call.
     ///
     /// # Errors
     /// `EAGAIN` if no thread can be made.
-    pub fn supervise(self: &Arc<Self>, run: Run, listener: OwnedFd) -> io::Result<Supervisor> {
+    pub fn supervise(self: &Arc<Self>, run: Run, listener: OwnedFd) -> io::Result<()> {
         misc::make_interrupting(INTERRUPT);
         let server = Arc::clone(self);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("calls".into())
-            .spawn(move || serve(&server, &run, &Listener::new(listener), &stopping))?;
-        Ok(Supervisor { thread, stop })
+        let serve = move || {
+            let listener = Listener::new(listener);
+            let id = server.lock().watch_run(&listener, misc::current_thread());
+            serve(&server, &run, &listener);
+            server.lock().forget_run(id);
+        };
+        std::thread::Builder::new().name("calls".into()).spawn(serve)?;
+        Ok(())
     }
 }
 
-impl Supervisor {
-    /// Whether nobody is left who could make a call.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// Stops serving: calls that are trapped from then on fail with `ENOSYS`.
-    pub fn stop(self) {
-        use std::os::unix::thread::JoinHandleExt;
-        self.stop.store(true, Ordering::Relaxed);
-        // The signal may come just before the thread waits: try until it is gone.
-        while !self.thread.is_finished() {
-            misc::wake_thread(self.thread.as_pthread_t(), INTERRUPT);
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let _ = self.thread.join();
-    }
-}
-
-fn serve(server: &Server, run: &Run, listener: &Listener, stopping: &AtomicBool) {
-    while !stopping.load(Ordering::Relaxed) {
+fn serve(server: &Server, run: &Run, listener: &Listener) {
+    loop {
         match listener.receive() {
             Ok(notification) => answer(server, run, listener, &notification),
             Err(error) => match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                // The caller was killed or interrupted before the call could be fetched, or nobody is left.
-                Some(libc::ENOENT) if !has_hung_up(listener) => {}
+                // Interrupted because nobody is left (before Linux 6.11, which says so), or the caller was killed or
+                // interrupted before the call could be fetched.
+                Some(libc::EINTR | libc::ENOENT) if !has_hung_up(listener) => {}
                 _ => return,
             },
         }

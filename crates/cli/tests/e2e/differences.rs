@@ -18,11 +18,13 @@ enum Where {
 use Where::{Container, Everywhere, Namespace, Paths};
 
 const NUMBERS: &str = "Descriptor numbers";
+const ELSEWHERE: &str = "Devices at other descriptor numbers";
 const WAKE_UPS: &str = "Wake-ups after partial reads";
 const INTERRUPTED: &str = "Interrupted calls";
 const NODES: &str = "The device nodes";
-const DIRECTORIES: &str = "Directories of nodes";
+const DIRECTORIES: &str = "Directories of device nodes";
 const OVERFLOW: &str = "Overflow";
+const CONTAINERS: &str = "In containers";
 
 /// Client and subtest, where, and the heading.
 const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
@@ -30,18 +32,31 @@ const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
     ("dup", "dupfd", Everywhere, NUMBERS),
     ("dup", "dupfd-cloexec", Everywhere, NUMBERS),
     ("dup", "reuse", Everywhere, NUMBERS),
+    ("dup", "dup2-modes", Everywhere, ELSEWHERE),
+    ("dup", "dup2-counts", Everywhere, ELSEWHERE),
+    ("redirect.sh", "odd-counts", Everywhere, ELSEWHERE),
     ("poll", "overflow", Everywhere, OVERFLOW),
     ("poll", "edge-partial", Everywhere, WAKE_UPS),
     ("sigio", "count-partial", Everywhere, WAKE_UPS),
     ("block", "readv", Everywhere, INTERRUPTED),
     ("block", "storm-eintr", Everywhere, INTERRUPTED),
     ("stat", "stat-link", Namespace, NODES),
+    ("redirect.sh", "stat-link", Namespace, NODES),
     // As an ordinary user; root makes nodes with their true numbers.
     ("stat", "same-rdev-as-path", Namespace, NODES),
     ("open", "chdir", Paths, DIRECTORIES),
     ("io", "truncate", Paths, DIRECTORIES),
     ("open", "chdir", Container, DIRECTORIES),
     ("io", "truncate", Container, DIRECTORIES),
+    // Copies of a device get the lowest free number there, and what has been shown can't be taken back.
+    ("nonblock", "dup", Container, CONTAINERS),
+    ("nonblock", "fionbio", Container, CONTAINERS),
+    ("io", "read-counts", Container, CONTAINERS),
+    ("io", "readv", Container, CONTAINERS),
+    ("efault", "read-two", Container, CONTAINERS),
+    ("poll", "poll-reset", Container, CONTAINERS),
+    ("sigio", "count-two", Container, CONTAINERS),
+    ("sigio", "count-reset", Container, CONTAINERS),
 ];
 
 /// The arguments that have a client leave out what differs here. `confined`: in a container-like environment.

@@ -25,16 +25,14 @@ static void open_many(int n)
 	for (int i = 0; i < n; i++)
 		GIVES(notify(fd[i], p[i].a), 0);
 	for (int i = 0; i < n; i++) {
-		struct stat st;
 		CHECK(pending(fd[i], 1000));
-		CHECK(fstat(fd[i], &st) == 0 && S_ISCHR(st.st_mode));
 		EXPECT_EVENT(fd[i], p[i].b);
 	}
 	for (int i = 0; i < n; i++)
 		GIVES(close(fd[i]), 0);
 }
 static void t_two_hundred(void) { open_many(200); }
-static void t_six_hundred(void)
+static void t_six_hundred(void) /* more than the numbers that devices are given */
 {
 	raise_limit();
 	open_many(MANY);

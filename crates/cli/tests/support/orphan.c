@@ -13,7 +13,8 @@ static void all_fails(int fd)
 	CHECK(open(device, O_RDWR) == -1);
 	struct pollfd q = { fd, POLLIN, 0 };
 	CHECK(poll(&q, 1, 1000) == 1 && q.revents);
-	GIVES(close(fd), 0);
+	if (close(fd)) /* this too is a device call */
+		CHECK(errno == ENOSYS);
 }
 
 int main(int argc, char **argv)

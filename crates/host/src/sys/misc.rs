@@ -22,10 +22,17 @@ pub(crate) fn in_group(group: i32, thread: i32) -> bool {
     result == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Sends `signal` to a thread of this process, to get it out of a blocking call.
-pub(crate) fn wake_thread(thread: libc::pthread_t, signal: i32) {
-    // SAFETY: the caller keeps the thread joinable, so its handle is valid.
-    unsafe { libc::pthread_kill(thread, signal) };
+/// The calling thread's number.
+pub(crate) fn current_thread() -> i32 {
+    // SAFETY: gettid takes nothing and always succeeds.
+    unsafe { libc::gettid() }
+}
+
+/// Sends `signal` to a thread of this process, to get it out of a blocking call. A number that is no such thread's is
+/// refused.
+pub(crate) fn interrupt_thread(thread: i32, signal: i32) {
+    // SAFETY: tgkill takes no pointer, and reaches threads of this process only.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
 }
 
 /// Makes `signal` interrupt blocking calls of this process and do nothing else.
