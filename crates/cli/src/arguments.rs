@@ -37,9 +37,11 @@ pub(crate) enum Command {
     Doctor,
 }
 
-/// The exit status is the program's own, 128+N if signal N killed it; 127 if there is no such program, 126 if it can't be
-/// executed, 125 if ioctlab itself failed.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: the program's own, 128+N if signal N killed it; 127 if there is no such program, \
+    126 if it can't be executed, 125 if ioctlab itself failed."
+)]
 pub(crate) struct Run {
     /// The lab file; without one, a built-in lab with a bit of everything
     #[arg(long, value_name = "FILE", conflicts_with = "in_lab")]

@@ -154,7 +154,7 @@ fn descriptor_limits() {
         let row = descriptors((soft, 4096));
         (row.state, row.is_fatal())
     });
-    assert_eq!(states, [(State::Ok, false), (State::Limited, false), (State::Missing, true)]);
+    assert_eq!(states, [(State::Ok, false), (State::Limited, false), (State::Limited, false)]);
     assert!(descriptors((512, 512)).remedy.starts_with("a hard limit"));
 }
 
