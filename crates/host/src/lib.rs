@@ -17,6 +17,7 @@ pub mod isolation;
 pub mod launch;
 mod memory;
 mod paths;
+mod permission;
 pub mod probe;
 mod process;
 mod run;

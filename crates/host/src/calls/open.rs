@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use super::Call;
 use crate::isolation::Isolation;
 use crate::paths::{self, Named, Place};
+use crate::permission;
 use crate::server::State;
 use crate::sys::seccomp::Answer;
 use crate::trace::Record;
@@ -119,11 +120,17 @@ fn open_device(call: &mut Call<'_>, request: &Request) -> Answer {
         // These don't get as far as the driver; the node itself gives the right answer.
         return Answer::Continue;
     }
-    let mut state = call.server.lock();
-    state.handle_pending_events();
     if call.is_traced() {
         call.record = Some(Record::open(&path, request.flags));
     }
+    let access = Access::from_flags(request.flags as u32);
+    let permitted =
+        call.run.tree.file(node).is_none_or(|file| permission::may_open(call.thread, &file.stat, access));
+    if !permitted {
+        return Errno::EACCES.into();
+    }
+    let mut state = call.server.lock();
+    state.handle_pending_events();
     match open_node(call, &mut state, node, request.flags) {
         Ok((file, client)) => give(call, &mut state, file, client, request.flags),
         Err(errno) => errno.into(),
