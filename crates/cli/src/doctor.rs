@@ -8,6 +8,7 @@ mod tests;
 
 use std::io::{self, Write};
 
+use ioctlab_host::DEVICE_DESCRIPTORS;
 use rustix::io::Errno;
 
 use facts::Facts;
@@ -27,10 +28,6 @@ pub(crate) struct Probes {
     /// Reading a word of the child's memory with `process_vm_readv`.
     pub(crate) process_vm_readv: Tried,
 }
-
-/// Devices open as descriptors from here up to [`LAST_DESCRIPTOR`], in each process.
-const FIRST_DESCRIPTOR: u64 = 768;
-const LAST_DESCRIPTOR: u64 = 1023;
 
 /// What `run` uses of Linux, by the version that brought it; whether it can do without; and what that costs.
 const FEATURES: &[((u32, u32), &str, bool, &str)] = &[
@@ -260,16 +257,17 @@ fn pidfd_getfd(facts: &Facts) -> Row {
 
 fn descriptors((soft, hard): (u64, u64)) -> Row {
     const WHAT: &str = "descriptors";
-    let found = format!("limit {soft}; devices use {FIRST_DESCRIPTOR} to {LAST_DESCRIPTOR}");
-    let remedy = if hard > LAST_DESCRIPTOR {
+    let (first, last) = (u64::from(*DEVICE_DESCRIPTORS.start()), u64::from(*DEVICE_DESCRIPTORS.end()));
+    let found = format!("limit {soft}; devices use {first} to {last}");
+    let remedy = if hard > last {
         "`ulimit -n 1024`"
     } else {
         "a hard limit (RLIMIT_NOFILE) of 1024: limits.conf, LimitNOFILE=, or --ulimit nofile=1024"
     };
-    if soft > LAST_DESCRIPTOR {
+    if soft > last {
         Row::ok(WHAT, found)
     } else {
-        let room = soft.saturating_sub(FIRST_DESCRIPTOR);
+        let room = soft.saturating_sub(first);
         let cost = format!(
             "each process can have {room} devices open there; more get any number, and read less exactly"
         );

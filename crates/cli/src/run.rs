@@ -42,7 +42,7 @@ fn run_in_private_lab(arguments: &arguments::Run) -> Result<u8, String> {
     };
     let server = Server::new(kernel, trace).map_err(server_failed)?;
     server.watch().map_err(server_failed)?;
-    let listener = started.listener.try_clone().map_err(server_failed)?;
+    let listener = started.take_listener().map_err(server_failed)?;
     server.supervise(Run::new(Opener { domain }, tree, true), listener).map_err(server_failed)?;
     finish(arguments, &mut started)
 }
@@ -58,7 +58,10 @@ fn run_in_shared_lab(arguments: &arguments::Run, name: &str) -> Result<u8, Strin
         Ok(started) => started,
         Err(error) => return refused(arguments, error),
     };
-    lab.attach(domain, surroundings.isolation, &surroundings.root(), started.pid, &started.listener)?;
+    let listener = started.take_listener().map_err(server_failed)?;
+    lab.attach(domain, surroundings.isolation, &surroundings.root(), started.pid, &listener)?;
+    // The server alone holds it from here on, so that calls fail when it is gone.
+    drop(listener);
     let watched = control::watch(lab);
     let status = finish(arguments, &mut started);
     drop(watched);

@@ -24,8 +24,7 @@ use crate::{filter, signals};
 pub struct Started {
     /// Its process.
     pub pid: i32,
-    /// Where its trapped calls arrive.
-    pub listener: OwnedFd,
+    listener: Option<OwnedFd>,
     outcome: std::fs::File,
 }
 
@@ -88,12 +87,20 @@ pub fn start(command: &[OsString], isolation: Isolation) -> Result<Started, Laun
     drop(report);
     let mut outcome = std::fs::File::from(outcome);
     match receive_listener(&ours) {
-        Ok(listener) => Ok(Started { pid, listener, outcome }),
+        Ok(listener) => Ok(Started { pid, listener: Some(listener), outcome }),
         Err(error) => Err(read_outcome(&mut outcome).err().unwrap_or(other(error))),
     }
 }
 
 impl Started {
+    /// Where its trapped calls arrive. To be held by nobody but who serves them: as long as anybody holds it, calls wait.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_listener(&mut self) -> io::Result<OwnedFd> {
+        self.listener.take().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     /// Waits until the program runs. Its exec is trapped, so its calls have to be served by then.
     ///
     /// # Errors

@@ -31,3 +31,6 @@ mod window;
 pub use run::Run;
 pub use server::Server;
 pub use trace::Trace;
+
+/// The descriptor numbers that devices are given, where a process has room for them.
+pub const DEVICE_DESCRIPTORS: std::ops::RangeInclusive<u32> = window::FIRST..=window::LAST;

@@ -57,23 +57,28 @@ pub(crate) fn find(run: &Run, named: &Named<'_>) -> Option<Place> {
 
 /// The same with `openat2`'s restrictions on the way; a path that they forbid leads to nothing of ours.
 pub(crate) fn find_restricted(run: &Run, named: &Named<'_>, restrictions: u64) -> Option<Place> {
-    let mut restrictions = ResolveFlags::from_bits_retain(restrictions);
-    // Placeholders aren't where the path says, so what it would meet on its way can't be tried out.
-    if run.tree.isolation == Isolation::Paths {
-        let place = find(run, named)?;
-        let direct =
-            absolute(named).is_some_and(|path| std::str::from_utf8(&path).is_ok_and(|p| run.tree.holds(p)));
-        let confined = restrictions.intersects(ResolveFlags::BENEATH | ResolveFlags::IN_ROOT);
-        let linked =
-            restrictions.intersects(ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS) && !direct;
-        return (!confined && !linked).then_some(place);
+    // CACHED lets a lookup fail for no lasting reason. This one need not.
+    let restrictions = ResolveFlags::from_bits_retain(restrictions) - ResolveFlags::CACHED;
+    if let Some(place) = try_restricted(run, named, restrictions) {
+        return Some(place);
     }
+    if run.tree.isolation == Isolation::Namespace {
+        return None;
+    }
+    // A placeholder isn't where the path says, so what the path would meet on its way can't be tried out.
+    let direct =
+        absolute(named).is_some_and(|path| std::str::from_utf8(&path).is_ok_and(|p| run.tree.holds(p)));
+    let confined = restrictions.intersects(ResolveFlags::BENEATH | ResolveFlags::IN_ROOT);
+    let linked = restrictions.intersects(ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS) && !direct;
+    if confined || linked { None } else { find(run, named) }
+}
+
+/// Has the kernel look the path up, with the restrictions, from where the calling thread would.
+fn try_restricted(run: &Run, named: &Named<'_>, restrictions: ResolveFlags) -> Option<Place> {
     let start = match named.directory {
         libc::AT_FDCWD => format!("/proc/{}/cwd", named.thread),
         directory => format!("/proc/{}/fd/{directory}", named.thread),
     };
-    // It lets a lookup fail for no lasting reason. This one need not.
-    restrictions -= ResolveFlags::CACHED;
     let mut flags = OFlags::PATH | OFlags::CLOEXEC;
     if !named.follow {
         flags |= OFlags::NOFOLLOW;

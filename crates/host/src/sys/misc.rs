@@ -31,8 +31,9 @@ pub(crate) fn current_thread() -> i32 {
 /// Sends `signal` to a thread of this process, to get it out of a blocking call. A number that is no such thread's is
 /// refused.
 pub(crate) fn interrupt_thread(thread: i32, signal: i32) {
+    let this = std::process::id();
     // SAFETY: tgkill takes no pointer, and reaches threads of this process only.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
+    unsafe { libc::syscall(libc::SYS_tgkill, this, thread, signal) };
 }
 
 /// Makes `signal` interrupt blocking calls of this process and do nothing else.

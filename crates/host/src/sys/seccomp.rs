@@ -142,20 +142,27 @@ pub(crate) type Instruction = libc::sock_filter;
 /// # Errors
 /// `EBUSY` if this process already runs under a listener; `EINVAL` on a kernel without listeners.
 pub(crate) fn install(filter: &[Instruction]) -> io::Result<OwnedFd> {
-    // Without WAIT_KILLABLE_RECV a signal could interrupt a call that has been carried out already (Linux 5.19).
-    let killable = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     // SAFETY: prctl with PR_SET_NO_NEW_PRIVS takes no pointer.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
         filter: filter.as_ptr().cast_mut(),
     };
-    // SAFETY: `program` points to `len` instructions that the kernel copies before it returns.
-    let descriptor = check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, killable, &raw const program)
-    } as i32)?;
+    // A signal must not interrupt a call that is being carried out. Before Linux 5.19 it can't be kept from that.
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let descriptor = match set_filter(listener | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => set_filter(listener, &program)?,
+        result => result?,
+    };
     // SAFETY: the kernel just made this descriptor, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn set_filter(flags: libc::c_ulong, program: &libc::sock_fprog) -> io::Result<i32> {
+    // SAFETY: `program` points to as many instructions as it says; the kernel copies them before it returns.
+    check(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(program))
+    } as i32)
 }
 
 fn check(result: i32) -> io::Result<i32> {
