@@ -324,9 +324,10 @@ static void t_overflow(void) /* stale events fill the ring; then POLLERR only, E
 int main(int argc, char **argv)
 {
 	static const struct subtest t[] = { { "poll", t_poll }, { "poll-reset", t_poll_reset }, { "ppoll", t_ppoll }, { "select", t_select },
-		{ "pselect", t_pselect }, { "woken", t_woken }, { "unmask-wakes", t_unmask_wakes }, { "level", t_level }, { "edge", t_edge }, { "edge-partial", t_edge_partial },
-		{ "edge-inout", t_edge_inout }, { "edge-many", t_edge_many }, { "oneshot", t_oneshot }, { "epoll-dup", t_epoll_dup },
-		{ "epoll-woken", t_epoll_woken }, { "overflow", t_overflow }, { 0 } };
+		{ "pselect", t_pselect }, { "woken", t_woken }, { "unmask-wakes", t_unmask_wakes }, { "level", t_level },
+		{ "edge", t_edge }, { "edge-partial", t_edge_partial }, { "edge-inout", t_edge_inout }, { "edge-many", t_edge_many },
+		{ "oneshot", t_oneshot }, { "epoll-dup", t_epoll_dup }, { "epoll-woken", t_epoll_woken },
+		{ "overflow", t_overflow }, { 0 } };
 	start(&argc, argv);
 	run_subtests("poll", t, argc, argv);
 	return 0;

@@ -36,7 +36,7 @@ pub(crate) fn run_all(workspace: &Workspace, options: &Options) -> Result<()> {
     if has_nextest(workspace) {
         // nextest doesn't know documentation tests. They come first, so that its summary is the last thing printed.
         run(workspace.cargo().args(["test", "--quiet", "--workspace", "--doc"]))?;
-        return cargo(&["nextest", "run", "--workspace"]);
+        return cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
     }
     cargo(&["test", "--workspace"])
 }

@@ -60,7 +60,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) isolation: Option<Isolation>,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     pub(crate) command: Vec<OsString>,
 }
 

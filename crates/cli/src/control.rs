@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ioctlab_host::isolation::Isolation;
 use ioctlab_host::launch;
@@ -168,29 +170,41 @@ impl Connection {
 pub(crate) struct Watch {
     socket: OwnedFd,
     ending: Arc<AtomicBool>,
+    ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// How long a server has to say that it is there. One that is stopped says nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Starts watching a connection's server. Without a thread for it, nothing is said.
 pub(crate) fn watch(connection: Connection) -> Option<Watch> {
     let socket = connection.socket.try_clone().ok()?;
     let ending = Arc::new(AtomicBool::new(false));
     let expected = Arc::clone(&ending);
+    let (end, ended) = std::sync::mpsc::channel();
     let watch = move || {
-        // The server says nothing unless it is asked: what comes next is its end, or this side's.
-        let _ = rustix::net::recv(&connection.socket, &mut [0u8; 1], RecvFlags::empty());
-        if !expected.load(Ordering::Relaxed) {
+        // The server says nothing unless it is asked: what comes is its end, or its answer as watching ends.
+        let heard = rustix::net::recv(&connection.socket, &mut [0u8; 1], RecvFlags::empty());
+        let is_there = matches!(heard, Ok((_, 1..)));
+        if !is_there && !expected.load(Ordering::Relaxed) {
             eprint(&format!("{}: device calls and opens fail from now on", connection.gone()));
         }
+        // Nobody waits for it if the program goes on without a server.
+        let _ = end.send(());
     };
     let thread = std::thread::Builder::new().spawn(watch).ok();
-    Some(Watch { socket, ending, thread })
+    Some(Watch { socket, ending, ended, thread })
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.ending.store(true, Ordering::Relaxed);
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        // The program may have ended because its server did, just now: only the server's answer says that it didn't.
+        let _ = rustix::net::send(&self.socket, b"status", SendFlags::NOSIGNAL);
+        if self.ended.recv_timeout(PATIENCE).is_err() {
+            self.ending.store(true, Ordering::Relaxed);
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -1,6 +1,9 @@
 //! What is known to differ from Linux: subtests of clients that are not run, each with the heading in
 //! `docs/differences.md` that says why.
 
+use std::fs;
+
+use crate::build;
 use crate::stage::Isolation;
 
 /// Where something differs.
@@ -11,19 +14,19 @@ enum Where {
     Namespace,
     /// With calls by path trapped.
     Paths,
-    /// Where a container refuses what ioctlab would like to use.
+    /// Where a container refuses what ioctlab would like to use (and isolation is by paths).
     Container,
 }
 
 use Where::{Container, Everywhere, Namespace, Paths};
 
 const NUMBERS: &str = "Descriptor numbers";
-const ELSEWHERE: &str = "Devices at other descriptor numbers";
+const OVERFLOW: &str = "Overflow";
 const WAKE_UPS: &str = "Wake-ups after partial reads";
 const INTERRUPTED: &str = "Interrupted calls";
 const NODES: &str = "The device nodes";
 const DIRECTORIES: &str = "Directories of device nodes";
-const OVERFLOW: &str = "Overflow";
+const ELSEWHERE: &str = "Devices at other descriptor numbers";
 const CONTAINERS: &str = "In containers";
 
 /// Client and subtest, where, and the heading.
@@ -45,10 +48,10 @@ const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
     // As an ordinary user; root makes nodes with their true numbers.
     ("stat", "same-rdev-as-path", Namespace, NODES),
     ("open", "chdir", Paths, DIRECTORIES),
+    ("open", "opath", Paths, DIRECTORIES),
+    ("open", "reopen-opath", Paths, DIRECTORIES),
+    ("open", "openat2-resolve", Paths, DIRECTORIES),
     ("io", "truncate", Paths, DIRECTORIES),
-    ("open", "chdir", Container, DIRECTORIES),
-    ("io", "truncate", Container, DIRECTORIES),
-    // Copies of a device get the lowest free number there, and what has been shown can't be taken back.
     ("nonblock", "dup", Container, CONTAINERS),
     ("nonblock", "fionbio", Container, CONTAINERS),
     ("io", "read-counts", Container, CONTAINERS),
@@ -61,14 +64,26 @@ const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
 
 /// The arguments that have a client leave out what differs here. `confined`: in a container-like environment.
 pub(crate) fn left_out(client: &str, isolation: Isolation, confined: bool) -> Vec<String> {
-    let here = match (isolation, confined) {
-        (_, true) => Container,
-        (Isolation::Namespace, false) => Namespace,
-        (Isolation::Paths, false) => Paths,
+    let holds = |place: &Where| match place {
+        Everywhere => true,
+        Namespace => isolation == Isolation::Namespace,
+        Paths => isolation == Isolation::Paths,
+        Container => confined,
     };
     DIFFERENCES
         .iter()
-        .filter(|(program, _, place, _)| *program == client && (*place == Everywhere || *place == here))
+        .filter(|(program, _, place, _)| *program == client && holds(place))
         .map(|(_, subtest, _, _)| format!("-{subtest}"))
         .collect()
+}
+
+#[test]
+fn each_is_documented() {
+    let text = fs::read_to_string(build::source("docs/differences.md")).unwrap();
+    for (client, subtest, _, heading) in DIFFERENCES {
+        let section = text.split("\n## ").find(|section| section.lines().next() == Some(heading));
+        let section = section.unwrap_or_else(|| panic!("docs/differences.md has no heading \"{heading}\""));
+        let name = format!("`{client}:{subtest}`");
+        assert!(section.contains(&name), "docs/differences.md doesn't name {name} under \"{heading}\"");
+    }
 }

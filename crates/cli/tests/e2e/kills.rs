@@ -132,9 +132,15 @@ fn end_whole_group(job: Job) {
     let _ = job.wait(SOON);
 }
 
+/// A process's children that have become victims.
 fn children(process: i32) -> Vec<i32> {
     let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-    list.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+    let numbers = list.split_whitespace().filter_map(|number| number.parse().ok());
+    numbers
+        .filter(|number| {
+            fs::read_to_string(format!("/proc/{number}/comm")).is_ok_and(|name| name == "victims\n")
+        })
+        .collect()
 }
 
 /// A process's resident memory in KiB.

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::build;
-use crate::job::{Job, Outcome, SOON, until};
+use crate::job::{Job, Outcome, SOON};
 
 /// Where the programs are that every user of the machine can run.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -226,11 +226,13 @@ impl Stage {
     #[track_caller]
     pub(crate) fn is_clean(&self) {
         self.has_no_processes();
-        for directory in [self.temp(), self.runtime()] {
-            until(SOON, &format!("{} is empty", directory.display()), || {
-                fs::read_dir(&directory).unwrap().next().is_none()
-            });
-        }
+        let mut left = Vec::new();
+        let list = |directory: &Path| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let gone = crate::job::within(SOON, || {
+            left = list(&self.temp()).chain(list(&self.runtime())).collect();
+            left.is_empty()
+        });
+        assert!(gone, "files are left: {left:?}");
         let sockets = fs::read_to_string("/proc/net/unix").unwrap();
         let own: Vec<&str> = sockets
             .lines()

@@ -1,5 +1,5 @@
-/* Runs a program with the system calls refused that a container's default profile refuses to an ordinary container: mounts and namespaces, and
- * access to other processes other than by ptrace. Usage: confined PROGRAM [ARGUMENT...] */
+/* Runs a program with the system calls refused that a container's default profile refuses: mounts and namespaces, and access to other
+ * processes except by ptrace. Usage: confined PROGRAM [ARGUMENT...] */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/audit.h>

@@ -55,15 +55,19 @@ impl Drop for Placeholders {
 /// Starts a process that waits until this one has ended, by whatever means, and then removes `root`.
 fn start_cleaner(root: &Path) -> io::Result<OwnedFd> {
     let (wait, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    process::fork(|| {
+    let (ready, detached) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    process::fork(move || {
         // Neither a terminal's signals nor somebody who reads this process's output are to wait for it.
         if crate::daemon::detach().is_err() {
             return;
         }
+        // The parent makes no directory before this: a signal to its group no longer reaches the cleaner.
+        drop(detached);
         process::close_all_but(&wait);
         while rustix::io::read(&wait, &mut [0u8]) == Err(rustix::io::Errno::INTR) {}
         let _ = fs::remove_dir_all(root);
     })?;
+    while rustix::io::read(&ready, &mut [0u8]) == Err(rustix::io::Errno::INTR) {}
     Ok(alive)
 }
 
