@@ -41,6 +41,12 @@ pub(crate) mod i386 {
 /// drivers too). ioctls of these types are trapped whatever the descriptor's number.
 const IOCTL_KINDS: [u8; 5] = [b'E', b'G', b';', 0xae, b'T'];
 
+/// Where `struct seccomp_data` has the call's number and its architecture, in bytes.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+/// The bit in the numbers of x32's calls.
+const X32: u32 = 0x4000_0000;
+
 /// Stands for "notify" in the compiled program until [`patch`] puts that in: the compiler has no such action.
 const MARKER: u32 = 0x1ab;
 
@@ -49,24 +55,41 @@ const MARKER: u32 = 0x1ab;
 /// # Errors
 /// None that a caller can bring about: the rules are fixed.
 pub(crate) fn build(isolation: Isolation) -> io::Result<Vec<Instruction>> {
-    let native = compile(native_rules(isolation)?)?;
+    let mut rules = native_rules(isolation)?;
+    let frequent = [libc::SYS_read, libc::SYS_write];
+    let first = compile(frequent.iter().filter_map(|number| rules.remove_entry(number)).collect())?;
+    let rest = by_number(rules.into_iter().collect())?;
     let compat = compile(compat_rules()?)?;
-    let jump = u32::try_from(native.len()).map_err(io::Error::other)?;
-    let mut program = vec![
-        load(4), // the architecture
-        Instruction { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: 1, jf: 0, k: X86_64 },
-        Instruction { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: jump + 3 },
-        load(0), // the number: x32's have a bit of their own, and would bypass every rule below
-        Instruction {
-            code: (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16,
-            jt: 0,
-            jf: 1,
-            k: 0x4000_0000,
-        },
-        give(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+    let mut native = vec![
+        load(NUMBER),
+        // Reads and writes are what programs do most: they come first, past as little as can be.
+        jump_if(libc::BPF_JGT, libc::SYS_write as u32, 0, 1),
+        jump(first.len()),
     ];
+    native.extend(first);
+    // x32's calls have a bit of their own in their numbers, and would bypass every rule below.
+    native.push(jump_if(libc::BPF_JGE, X32, 0, 1));
+    native.push(give(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32));
+    native.extend(rest);
+    let mut program = vec![load(ARCHITECTURE), jump_if(libc::BPF_JEQ, X86_64, 1, 0), jump(native.len())];
     program.extend(native);
     program.extend(compat);
+    Ok(program)
+}
+
+/// A program that finds the rules of a call by halving: a call costs the logarithm of how many are looked for, whether it
+/// is one of them or not.
+fn by_number(mut rules: Vec<(i64, Vec<SeccompRule>)>) -> io::Result<Vec<Instruction>> {
+    if rules.len() <= 1 {
+        return compile(rules.into_iter().collect());
+    }
+    let upper = rules.split_off(rules.len() / 2);
+    let Some((bound, _)) = upper.first() else { return by_number(rules) };
+    let bound = *bound as u32;
+    let (lower, upper) = (by_number(rules)?, by_number(upper)?);
+    let mut program = vec![jump_if(libc::BPF_JGE, bound, 0, 1), jump(lower.len())];
+    program.extend(lower);
+    program.extend(upper);
     Ok(program)
 }
 
@@ -214,6 +237,16 @@ fn patch(instruction: seccompiler::sock_filter) -> Instruction {
     let is_return = u32::from(instruction.code) == libc::BPF_RET | libc::BPF_K;
     let k = if is_return && instruction.k == marked { libc::SECCOMP_RET_USER_NOTIF } else { instruction.k };
     Instruction { code: instruction.code, jt: instruction.jt, jf: instruction.jf, k }
+}
+
+/// Skips `over` or `under` instructions, as the word at hand compares to `value`.
+fn jump_if(comparison: u32, value: u32, over: u8, under: u8) -> Instruction {
+    Instruction { code: (libc::BPF_JMP | comparison | libc::BPF_K) as u16, jt: over, jf: under, k: value }
+}
+
+fn jump(over: usize) -> Instruction {
+    // A program has at most 4096 instructions.
+    Instruction { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: over as u32 }
 }
 
 fn load(offset: u32) -> Instruction {
