@@ -48,7 +48,7 @@ pub(crate) fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
     rows.extend(bench.start_up()?);
     for workload in workloads(&bench.stage.home().join("big.c").to_string_lossy()) {
         eprintln!("Measuring {}", workload.name);
-        rows.push(bench.slow_down(&workload)?);
+        rows.extend(bench.slow_down(&workload)?);
     }
     println!(
         "Linux {}, {} processors, run as {}; medians of {} rounds.",
@@ -160,16 +160,19 @@ impl Bench {
         Ok(vec![Row::new(started, umockdev, Aim::Nanoseconds(20e6)), Row::new(started, plain, Aim::None)])
     }
 
-    /// What running under ioctlab costs a program that doesn't use its devices; the start-up isn't counted.
-    fn slow_down(&self, workload: &Workload) -> Result<Row> {
+    /// What running under ioctlab costs a program that doesn't use its devices; the start-up isn't counted. Beside it, what
+    /// a seccomp filter costs that does nothing, as no filter costs less.
+    fn slow_down(&self, workload: &Workload) -> Result<Vec<Row>> {
         let timed = [&["./timed", workload.count], workload.command.as_slice()].concat();
-        let figures =
-            self.alternate(vec![Some(Case::new("alone", &timed)), self.under_ioctlab("ioctlab", &timed)])?;
-        Ok(Row::new(
-            (workload.name, figures.get("ioctlab", "wall")),
-            ("by itself", figures.get("alone", "wall")),
-            Aim::Ratio(workload.aim),
-        ))
+        let figures = self.alternate(vec![
+            Some(Case::new("alone", &timed)),
+            Some(Case::new("filter", &["./allow_all"]).then(&timed)),
+            self.under_ioctlab("ioctlab", &timed),
+        ])?;
+        let measured = (workload.name, figures.get("ioctlab", "wall"));
+        let filtered = ("under a filter that allows all", figures.get("filter", "wall"));
+        let alone = ("by itself", figures.get("alone", "wall"));
+        Ok(vec![Row::new(measured, alone, Aim::Ratio(workload.aim)), Row::new(measured, filtered, Aim::None)])
     }
 
     fn under_ioctlab(&self, name: &'static str, command: &[&str]) -> Option<Case> {
