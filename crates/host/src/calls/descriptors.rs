@@ -64,7 +64,8 @@ fn duplicate(call: &mut Call<'_>, minimum: u64, close_on_exec: bool) -> Answer {
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
     // Where the descriptor can't be copied to here, the kernel makes the duplicate: below the window, but a true one.
     let Some(client) = call.copy_descriptor(&mut state, call.argument(0)) else { return Answer::Continue };
-    match add_descriptor(call, &mut state, file, &client, close_on_exec, minimum) {
+    drop(state);
+    match add_descriptor(call, file, &client, close_on_exec, minimum) {
         Ok(number) => Answer::Given(number),
         Err(error) => error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw).into(),
     }

@@ -129,10 +129,13 @@ fn open_device(call: &mut Call<'_>, request: &Request) -> Answer {
     if !permitted {
         return Errno::EACCES.into();
     }
-    let mut state = call.server.lock();
-    state.handle_pending_events();
-    match open_node(call, &mut state, node, request.flags) {
-        Ok((file, client)) => give(call, &mut state, file, client, request.flags),
+    let opened = {
+        let mut state = call.server.lock();
+        state.handle_pending_events();
+        open_node(call, &mut state, node, request.flags)
+    };
+    match opened {
+        Ok((file, client)) => give(call, file, client, request.flags),
         Err(errno) => errno.into(),
     }
 }
@@ -162,12 +165,12 @@ fn open_node(
 }
 
 /// Gives the caller its descriptor, and with it the answer.
-fn give(call: &Call<'_>, state: &mut State, file: FileId, client: OwnedFd, flags: i32) -> Answer {
-    match add_descriptor(call, state, file, &client, flags & libc::O_CLOEXEC != 0, 0) {
+fn give(call: &Call<'_>, file: FileId, client: OwnedFd, flags: i32) -> Answer {
+    match add_descriptor(call, file, &client, flags & libc::O_CLOEXEC != 0, 0) {
         // From here on the caller alone holds the client's end, and its last close is seen as a hang-up.
         Ok(number) => Answer::Given(number),
         Err(error) => {
-            state.release(file);
+            call.server.lock().release(file);
             error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw).into()
         }
     }
@@ -176,29 +179,37 @@ fn give(call: &Call<'_>, state: &mut State, file: FileId, client: OwnedFd, flags
 /// Adds a descriptor for `file` to the caller's table, in the window if there is room at or above `minimum`, and answers
 /// with its number.
 ///
+/// The caller does its part of that itself, so the lab is not locked meanwhile: somebody may have frozen it.
+///
 /// # Errors
 /// `EMFILE` if the caller's limit is reached; `ENOENT` if the caller is gone.
 pub(super) fn add_descriptor(
     call: &Call<'_>,
-    state: &mut State,
     file: FileId,
     client: &OwnedFd,
     close_on_exec: bool,
     minimum: u32,
 ) -> io::Result<u32> {
-    let group = state.group(call.thread)?;
-    let free = state.processes.free_places(group).find(|&place| {
-        let number = window::FIRST + place as u32;
-        // A process with very many files may have some of its own in the window.
-        number >= minimum
-            && rustix::fs::readlink(format!("/proc/{}/fd/{number}", call.thread), Vec::new()).is_err()
-    });
+    let (group, free) = {
+        let mut state = call.server.lock();
+        let group = state.group(call.thread)?;
+        let is_free = |place: &usize| {
+            let number = window::FIRST + *place as u32;
+            // A process with very many files may have some of its own in the window.
+            number >= minimum
+                && rustix::fs::readlink(format!("/proc/{}/fd/{number}", call.thread), Vec::new()).is_err()
+        };
+        let free = state.processes.free_places(group).find(is_free);
+        if let Some(place) = free {
+            state.processes.doubt_everywhere(place);
+        }
+        (group, free)
+    };
     if let Some(place) = free {
         let number = window::FIRST + place as u32;
-        state.processes.doubt_everywhere(place);
         match call.listener.add_and_answer(call.id, client, Some(number), close_on_exec) {
             Ok(_) => {
-                state.processes.set(group, place, file);
+                call.server.lock().processes.set(group, place, file);
                 return Ok(number);
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Err(error),
