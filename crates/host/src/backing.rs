@@ -164,3 +164,7 @@ impl AsFd for Backing {
         self.server.as_fd()
     }
 }
+
+#[cfg(test)]
+#[path = "backing_tests.rs"]
+mod tests;
