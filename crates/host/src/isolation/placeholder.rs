@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ioctlab_kernel::Node;
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{Access, FileType, Mode};
 
 use crate::sys::process;
 
@@ -26,7 +26,7 @@ impl Placeholders {
     pub fn make(nodes: &[Node]) -> io::Result<Self> {
         let parent = std::env::var_os("XDG_RUNTIME_DIR")
             .map(PathBuf::from)
-            .filter(|p| p.is_dir())
+            .filter(|p| rustix::fs::access(p, Access::WRITE_OK | Access::EXEC_OK).is_ok())
             .unwrap_or_else(std::env::temp_dir);
         let root = parent.join(format!("ioctlab-{}", std::process::id()));
         // Left by a process of the same number that was killed together with its cleaner.
