@@ -3,6 +3,9 @@
 //! Asking the kernel what stands behind a descriptor costs about as much as a whole trapped call. So the answers are kept
 //! for numbers in the window, where every call that changes a number's meaning is trapped, too:
 //!
+//! A trapped call that changes a number is still to be carried out when it is let go. Until its thread is heard of again,
+//! the number is looked up each time it is used.
+//!
 //! - `close`, `dup2` and `dup3` of a number make it unknown in *all* processes, as some may share a table (`CLONE_FILES`);
 //! - `close_range` makes all numbers unknown everywhere, `execve` those of the process; a process whose threads may have
 //!   tables of their own (`unshare`) is never remembered;
@@ -55,11 +58,36 @@ pub(crate) struct Processes {
     groups: HashMap<i32, Process>,
     threads: HashMap<i32, i32>,
     eras: Vec<u32>,
+    /// Threads that were let go on with a call that changes what numbers mean, and have not been heard of since: until
+    /// then, what the kernel says of these numbers may be about to change.
+    changing: HashMap<i32, Change>,
+}
+
+/// What a thread is changing.
+#[derive(Clone, Copy)]
+struct Change {
+    group: i32,
+    numbers: Numbers,
+}
+
+#[derive(Clone, Copy)]
+enum Numbers {
+    /// One, wherever the table is shared.
+    Place(usize),
+    /// All, wherever the table is shared.
+    All,
+    /// All of its process.
+    Own,
 }
 
 impl Processes {
     pub(crate) fn new() -> Self {
-        Self { groups: HashMap::new(), threads: HashMap::new(), eras: vec![0; window::SIZE] }
+        Self {
+            groups: HashMap::new(),
+            threads: HashMap::new(),
+            eras: vec![0; window::SIZE],
+            changing: HashMap::new(),
+        }
     }
 
     /// How many processes are known.
@@ -110,6 +138,7 @@ impl Processes {
     /// A process has ended.
     pub(crate) fn forget(&mut self, group: i32) {
         self.groups.remove(&group);
+        self.changing.retain(|_, change| change.group != group);
         self.threads.retain(|_, g| *g != group);
     }
 
@@ -122,13 +151,57 @@ impl Processes {
     }
 
     /// The number at `place` is `file` in `group`.
+    ///
+    /// Not remembered while a thread is on its way to change it.
     pub(crate) fn set(&mut self, group: i32, place: usize, file: FileId) {
+        let is_changing = |change: &Change| match change.numbers {
+            Numbers::Place(changing) => changing == place,
+            Numbers::All => true,
+            Numbers::Own => change.group == group,
+        };
+        if self.changing.values().any(is_changing) {
+            return;
+        }
         let era = self.eras.get(place).copied().unwrap_or(0);
         let Some(process) = self.groups.get_mut(&group).filter(|process| !process.tables_differ) else {
             return;
         };
         if let Some(entry) = process.numbers.get_mut(place) {
             *entry = Entry { meaning: Meaning::Device(file), era };
+        }
+    }
+
+    /// A thread makes a call: the one before has come to its end.
+    pub(crate) fn heard_of(&mut self, thread: i32) {
+        self.changing.remove(&thread);
+    }
+
+    /// A thread goes on with a call that changes the number at `place`.
+    pub(crate) fn changes(&mut self, thread: i32, place: usize) {
+        self.doubt_everywhere(place);
+        self.note_change(thread, Numbers::Place(place));
+    }
+
+    /// A thread goes on with a call that changes any number.
+    pub(crate) fn changes_all(&mut self, thread: i32) {
+        self.doubt_all();
+        self.note_change(thread, Numbers::All);
+    }
+
+    /// A thread goes on with a call that changes numbers of its process alone.
+    pub(crate) fn changes_own(&mut self, thread: i32) {
+        self.doubt_process(thread);
+        self.note_change(thread, Numbers::Own);
+    }
+
+    fn note_change(&mut self, thread: i32, numbers: Numbers) {
+        if self.groups.is_empty() {
+            return;
+        }
+        let group = self.known_group(thread).or_else(|| group_of(thread).ok());
+        // Of a process that isn't known nothing is remembered.
+        if let Some(group) = group.filter(|group| self.groups.contains_key(group)) {
+            self.changing.insert(thread, Change { group, numbers });
         }
     }
 
@@ -140,14 +213,14 @@ impl Processes {
     }
 
     /// All numbers may mean something else from now on, in any process.
-    pub(crate) fn doubt_all(&mut self) {
+    fn doubt_all(&mut self) {
         for era in &mut self.eras {
             *era = era.wrapping_add(1);
         }
     }
 
     /// All numbers of the process that `thread` belongs to may mean something else from now on.
-    pub(crate) fn doubt_process(&mut self, thread: i32) {
+    fn doubt_process(&mut self, thread: i32) {
         if let Some(process) = self.process_of(thread) {
             process.numbers.fill(UNKNOWN);
         }
@@ -231,6 +304,26 @@ mod tests {
         processes.set(group, 5, FileId(7));
         processes.doubt_everywhere(6);
         assert_eq!(processes.meaning(group, 5), Meaning::Device(FileId(7)), "another number's change");
+    }
+
+    #[test]
+    fn a_number_that_is_about_to_change_is_not_remembered() {
+        let (mut processes, group) = known();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        let changes: [fn(&mut Processes, i32); 3] = [
+            |processes, thread| processes.changes(thread, 5),
+            |processes, thread| processes.changes_all(thread),
+            |processes, thread| processes.changes_own(thread),
+        ];
+        for change in changes {
+            change(&mut processes, thread);
+            // Another thread's call looks before the change is made.
+            processes.set(group, 5, FileId(7));
+            assert_eq!(processes.meaning(group, 5), Meaning::Unknown);
+            processes.heard_of(thread);
+            processes.set(group, 5, FileId(7));
+            assert_eq!(processes.meaning(group, 5), Meaning::Device(FileId(7)));
+        }
     }
 
     #[test]

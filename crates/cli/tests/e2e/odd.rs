@@ -89,28 +89,19 @@ fn inherited_descriptors() {
     let stage = Stage::new();
     for isolation in Isolation::BOTH {
         // Also where ioctlab would have its own files, and where devices go.
-        let script = format!(
-            "echo text >f && exec 3<f 9<f && {} run --isolation {} -- sh -c 'cat <&3; cat <&9; {}'",
-            stage.ioctlab_path().display(),
-            isolation.name(),
-            stage.client("static").display()
-        );
-        stage
-            .finish(stage.command("bash").args(["-c", &script]))
-            .succeeds()
-            .prints("text\n")
-            .prints("ok static");
-        let script = format!(
-            "echo text >f && exec 800<f && {} run --isolation {} -- bash -c 'cat <&800; {}'",
-            stage.ioctlab_path().display(),
-            isolation.name(),
-            stage.client("static").display()
-        );
-        stage
-            .finish(stage.command("bash").args(["-c", &script]))
-            .succeeds()
-            .prints("text\n")
-            .prints("ok static");
+        for (redirections, reads) in [("3<f 9<f", "cat <&3; cat <&9"), ("800<f", "cat <&800")] {
+            let script = format!(
+                "echo text >f && exec {redirections} && {} run --isolation {} -- bash -c '{reads}; {}'",
+                stage.ioctlab_path().display(),
+                isolation.name(),
+                stage.client("static").display()
+            );
+            stage
+                .finish(stage.command("bash").args(["-c", &script]))
+                .succeeds()
+                .prints("text\n")
+                .prints("ok static");
+        }
     }
     stage.is_clean();
 }

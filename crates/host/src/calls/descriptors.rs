@@ -18,7 +18,7 @@ pub(super) fn close(call: &mut Call<'_>) -> Answer {
 }
 
 pub(super) fn close_range(call: &mut Call<'_>) -> Answer {
-    call.server.lock().processes.doubt_all();
+    call.server.lock().processes.changes_all(call.thread);
     Answer::Continue
 }
 
@@ -44,13 +44,13 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Answer {
 
 /// A descriptor that is closed on exec goes, and with it what its number meant. Nothing changes if the exec fails.
 pub(super) fn exec(call: &mut Call<'_>) -> Answer {
-    call.server.lock().processes.doubt_process(call.thread);
+    call.server.lock().processes.changes_own(call.thread);
     Answer::Continue
 }
 
 fn doubt(call: &Call<'_>, descriptor: u64) {
     if let Some(place) = window::place(descriptor) {
-        call.server.lock().processes.doubt_everywhere(place);
+        call.server.lock().processes.changes(call.thread, place);
     }
 }
 

@@ -75,6 +75,7 @@ impl<'a> Call<'a> {
 
     /// The open file that a descriptor argument stands for, if it is one of ours.
     pub(crate) fn device(&mut self, state: &mut State, descriptor: u64) -> Option<FileId> {
+        state.processes.heard_of(self.thread);
         let file = self.find_device(state, descriptor);
         self.is_ours |= file.is_some();
         file
