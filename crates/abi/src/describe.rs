@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Request, evtchn};
+use crate::{Request, evtchn, gntalloc, gntdev, privcmd, xenbus};
 
 /// One ioctl of the table below: its number, its name, and its argument's fields.
 struct Known {
@@ -11,8 +11,12 @@ struct Known {
     fields: &'static [Field],
 }
 
-/// A field of an argument: name, size in bytes.
+/// A field of an argument: name, size in bytes. One without a name isn't printed.
 type Field = (&'static str, usize);
+
+/// Two bytes, and four, that mean nothing.
+const PADDING: Field = ("", 2);
+const PADDING_4: Field = ("", 4);
 
 const KNOWN: &[Known] = &[
     Known { request: evtchn::BIND_VIRQ, name: "IOCTL_EVTCHN_BIND_VIRQ", fields: &[("virq", 4)] },
@@ -31,6 +35,76 @@ const KNOWN: &[Known] = &[
     Known { request: evtchn::RESET, name: "IOCTL_EVTCHN_RESET", fields: &[] },
     Known { request: evtchn::RESTRICT_DOMID, name: "IOCTL_EVTCHN_RESTRICT_DOMID", fields: &[("domid", 2)] },
     Known { request: evtchn::BIND_STATIC, name: "IOCTL_EVTCHN_BIND_STATIC", fields: &[("port", 4)] },
+    Known {
+        request: gntdev::MAP_GRANT_REF,
+        name: "IOCTL_GNTDEV_MAP_GRANT_REF",
+        fields: &[("count", 4), PADDING_4, ("index", 8), ("refs[0].domid", 4), ("refs[0].ref", 4)],
+    },
+    Known {
+        request: gntdev::UNMAP_GRANT_REF,
+        name: "IOCTL_GNTDEV_UNMAP_GRANT_REF",
+        fields: &[("index", 8), ("count", 4), PADDING_4],
+    },
+    Known {
+        request: gntdev::GET_OFFSET_FOR_VADDR,
+        name: "IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR",
+        fields: &[("vaddr", 8), ("offset", 8), ("count", 4), PADDING_4],
+    },
+    Known { request: gntdev::SET_MAX_GRANTS, name: "IOCTL_GNTDEV_SET_MAX_GRANTS", fields: &[("count", 4)] },
+    Known {
+        // gntalloc's has the same number.
+        request: gntdev::SET_UNMAP_NOTIFY,
+        name: "IOCTL_GNTDEV_SET_UNMAP_NOTIFY",
+        fields: &[("index", 8), ("action", 4), ("event_channel_port", 4)],
+    },
+    Known {
+        request: gntdev::GRANT_COPY,
+        name: "IOCTL_GNTDEV_GRANT_COPY",
+        fields: &[("count", 4), PADDING_4, ("segments", 8)],
+    },
+    Known {
+        request: gntalloc::ALLOC_GREF,
+        name: "IOCTL_GNTALLOC_ALLOC_GREF",
+        fields: &[("domid", 2), ("flags", 2), ("count", 4), ("index", 8), ("gref_ids[0]", 4), PADDING_4],
+    },
+    Known {
+        request: gntalloc::DEALLOC_GREF,
+        name: "IOCTL_GNTALLOC_DEALLOC_GREF",
+        fields: &[("index", 8), ("count", 4), PADDING_4],
+    },
+    Known {
+        request: privcmd::HYPERCALL,
+        name: "IOCTL_PRIVCMD_HYPERCALL",
+        fields: &[("op", 8), ("arg0", 8), ("arg1", 8), ("arg2", 8), ("arg3", 8), ("arg4", 8)],
+    },
+    Known {
+        request: privcmd::MMAP,
+        name: "IOCTL_PRIVCMD_MMAP",
+        fields: &[("num", 4), ("dom", 2), PADDING, ("entry", 8)],
+    },
+    Known {
+        request: privcmd::MMAPBATCH,
+        name: "IOCTL_PRIVCMD_MMAPBATCH",
+        fields: &[("num", 4), ("dom", 2), PADDING, ("addr", 8), ("arr", 8)],
+    },
+    Known {
+        request: privcmd::MMAPBATCH_V2,
+        name: "IOCTL_PRIVCMD_MMAPBATCH_V2",
+        fields: &[("num", 4), ("dom", 2), PADDING, ("addr", 8), ("arr", 8), ("err", 8)],
+    },
+    Known {
+        request: privcmd::DM_OP,
+        name: "IOCTL_PRIVCMD_DM_OP",
+        fields: &[("dom", 2), ("num", 2), PADDING, PADDING, ("ubufs", 8)],
+    },
+    Known { request: privcmd::RESTRICT, name: "IOCTL_PRIVCMD_RESTRICT", fields: &[("dom", 2)] },
+    Known {
+        request: privcmd::MMAP_RESOURCE,
+        name: "IOCTL_PRIVCMD_MMAP_RESOURCE",
+        fields: &[("dom", 2), PADDING, ("type", 4), ("id", 4), ("idx", 4), ("num", 8), ("addr", 8)],
+    },
+    Known { request: privcmd::IRQFD, name: "IOCTL_PRIVCMD_IRQFD", fields: &[] },
+    Known { request: privcmd::IOEVENTFD, name: "IOCTL_PRIVCMD_IOEVENTFD", fields: &[] },
 ];
 
 fn known(request: Request) -> Option<&'static Known> {
@@ -71,6 +145,9 @@ impl fmt::Display for Ioctl<'_> {
         for (index, (name, size)) in fields.iter().enumerate() {
             let (value, after) = rest.split_at_checked(*size).unwrap_or((rest, &[]));
             rest = after;
+            if name.is_empty() {
+                continue;
+            }
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{name}={}", number(value))?;
         }
@@ -101,6 +178,30 @@ impl fmt::Display for Words<'_> {
             write!(f, " {byte:02x}")?;
         }
         f.write_str("]")
+    }
+}
+
+/// Bytes that xenstore's programs write or read: a message's header, `XS_READ, {req=1, tx=0, len=7}`, and whatever
+/// follows it as text. Bytes that begin with no header are text alone.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreBytes<'a>(pub &'a [u8]);
+
+impl fmt::Display for StoreBytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0;
+        if let Some((bytes, rest)) = self.0.split_first_chunk::<{ xenbus::HEADER_SIZE }>() {
+            let header = xenbus::Header::from_bytes(*bytes);
+            if let Some(name) = xenbus::kind_name(header.kind) {
+                let (request, transaction) = (header.request, header.transaction);
+                write!(f, "{name}, {{req={request}, tx={transaction}, len={}}}", header.length)?;
+                if rest.is_empty() {
+                    return Ok(());
+                }
+                f.write_str(", ")?;
+                text = rest;
+            }
+        }
+        write!(f, "\"{}\"", text.escape_ascii())
     }
 }
 
@@ -160,6 +261,29 @@ mod tests {
         assert_eq!(printed, "IOCTL_EVTCHN_BIND_INTERDOMAIN, {remote_domain=1, remote_port=5}");
         assert_eq!(Ioctl { request: evtchn::RESET, argument: &[] }.to_string(), "IOCTL_EVTCHN_RESET");
         assert_eq!(Ioctl { request: Request(0x5401), argument: &[] }.to_string(), "0x5401");
+    }
+
+    #[test]
+    fn padding_is_not_printed() {
+        let argument = [1, 0, 0, 0, 2, 0, 9, 9, 3, 0, 0, 0, 0, 0, 0, 0];
+        let printed = Ioctl { request: privcmd::MMAP, argument: &argument }.to_string();
+        assert_eq!(printed, "IOCTL_PRIVCMD_MMAP, {num=1, dom=2, entry=3}");
+        for known in KNOWN.iter().filter(|known| !known.fields.is_empty()) {
+            let total: usize = known.fields.iter().map(|(_, size)| size).sum();
+            assert_eq!(total, known.request.size(), "{}", known.name);
+        }
+    }
+
+    #[test]
+    fn messages_of_xenstore_print_header_and_text() {
+        let header =
+            xenbus::Header { kind: xenbus::kind::READ, request: 1, transaction: 0, length: 5 }.to_bytes();
+        assert_eq!(StoreBytes(&header).to_string(), "XS_READ, {req=1, tx=0, len=5}");
+        let mut message = std::vec::Vec::from(header);
+        message.extend(b"/vm\xff\0");
+        assert_eq!(StoreBytes(&message).to_string(), r#"XS_READ, {req=1, tx=0, len=5}, "/vm\xff\x00""#);
+        assert_eq!(StoreBytes(b"domid\0").to_string(), r#""domid\x00""#);
+        assert_eq!(StoreBytes(&[20; 17]).to_string(), std::format!("\"{}\"", [20; 17].escape_ascii()));
     }
 
     #[test]

@@ -18,7 +18,11 @@
 pub mod describe;
 mod errno;
 pub mod evtchn;
+pub mod gntalloc;
+pub mod gntdev;
+pub mod privcmd;
 mod request;
+pub mod xenbus;
 
 pub use errno::Errno;
 pub use request::{Direction, Request};

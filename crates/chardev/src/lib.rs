@@ -17,10 +17,15 @@
     )
 )]
 
+extern crate alloc;
+
+pub mod layout;
+mod mapping;
 mod memory;
 mod poll;
 
 pub use ioctlab_abi::{Errno, Request};
+pub use mapping::{Frame, Mapping, MappingId, MmapRequest, PAGE_SIZE};
 pub use memory::{BadAddress, UserMemory, UserPtr};
 pub use poll::PollEvents;
 

@@ -1,10 +1,22 @@
 //! The caller's memory, as a driver may reach it.
 
+use crate::MappingId;
 use ioctlab_abi::Errno;
 
 /// An address in the caller's address space. Not known to be valid, aligned or mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserPtr(pub u64);
+
+impl UserPtr {
+    /// The address so many bytes behind this one.
+    ///
+    /// # Errors
+    /// [`BadAddress`] if there is none.
+    pub fn behind(self, bytes: usize) -> Result<Self, BadAddress> {
+        let bytes = u64::try_from(bytes).map_err(|_| BadAddress)?;
+        self.0.checked_add(bytes).map(Self).ok_or(BadAddress)
+    }
+}
 
 /// Some byte of the range could not be reached (`EFAULT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +43,22 @@ pub trait UserMemory {
     /// # Errors
     /// [`BadAddress`] if any byte can't be written; bytes before it may have been, as with `copy_to_user`.
     fn write(&mut self, to: UserPtr, from: &[u8]) -> Result<(), BadAddress>;
+
+    /// Whether `length` bytes from `to` on can be written, as pinning their pages for writing finds out; nothing is written.
+    ///
+    /// # Errors
+    /// [`BadAddress`] if any byte can't be.
+    fn check_writable(&mut self, to: UserPtr, length: usize) -> Result<(), BadAddress> {
+        let _ = (to, length);
+        Ok(())
+    }
+
+    /// The first thing mapped in the caller's address space that ends above `address`, if it is a device's mapping
+    /// (`find_vma`): the address itself may lie below it.
+    fn mapping_from(&mut self, address: UserPtr) -> Option<MappingId> {
+        let _ = address;
+        None
+    }
 }
 
 impl dyn UserMemory + '_ {

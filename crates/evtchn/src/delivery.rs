@@ -1,7 +1,7 @@
 //! The event part: everything that an interrupt touches.
 //!
 //! Nothing here allocates, frees or touches user memory, but for [`Delivery::open`], [`Delivery::release`] and
-//! [`Delivery::claim_for_kernel`], and [`Room::allocate`], which needs no access to the event part. So a host can keep this
+//! [`Delivery::claim_for_kernel`], [`Delivery::hold`], and [`Room::allocate`], which needs no access to the event part. So a host can keep this
 //! part under a spin lock that its interrupt handler takes.
 
 use crate::{
@@ -85,6 +85,16 @@ impl Delivery {
 
     pub(crate) fn claim_for_kernel(&mut self, port: Port) -> Result<(), Errno> {
         self.events.claim_for_kernel(port)
+    }
+
+    /// See [`Events::hold`].
+    pub(crate) fn hold(&mut self, port: Port) -> Result<(), Errno> {
+        self.events.hold(port)
+    }
+
+    /// See [`Events::let_go`].
+    pub(crate) fn let_go(&mut self, port: Port, xen: &mut dyn Hypervisor) {
+        self.events.let_go(port, xen);
     }
 
     pub(crate) fn channel_count(&self, xen: &dyn Hypervisor) -> u32 {

@@ -50,6 +50,20 @@ impl Driver {
         self.delivery.claim_for_kernel(port)
     }
 
+    /// Keeps a port from being closed, for another driver of the guest that is to send through it later (`evtchn_get`).
+    ///
+    /// # Errors
+    /// `EINVAL` unless a file has it bound, or it is held already, or beyond 32,767 references, of which its being bound is
+    /// one; `ENOMEM`.
+    pub fn hold_port(&mut self, port: Port) -> Result<(), Errno> {
+        self.delivery.hold(port)
+    }
+
+    /// Undoes one [`Driver::hold_port`]; a port that was unbound meanwhile is closed with the last (`evtchn_put`).
+    pub fn let_port_go(&mut self, port: Port, xen: &mut dyn Hypervisor) {
+        self.delivery.let_go(port, xen);
+    }
+
     /// A file was opened: no ports, no restriction, an empty ring of no size. Of no effect if it is open already.
     pub fn open(&mut self, file: FileId) {
         self.controls.entry(file).or_insert(Control { bound: SortedMap::new(), restriction: None });
@@ -98,7 +112,7 @@ impl Driver {
             let mut bounce = [0; BOUNCE_SIZE];
             let chunk = bounce.get_mut(..total.saturating_sub(done).min(BOUNCE_SIZE)).unwrap_or_default();
             let copied = inbox.peek(done / PORT_SIZE, chunk);
-            memory.write(offset(to, done)?, chunk)?;
+            memory.write(to.behind(done)?, chunk)?;
             done = done.saturating_add(copied);
         }
         inbox.consume(ports);
@@ -195,9 +209,4 @@ impl Driver {
 /// The whole ports in a transfer of so many bytes, which is cut to a page.
 fn whole_ports(count: usize) -> usize {
     count.min(MAX_TRANSFER) / PORT_SIZE
-}
-
-fn offset(pointer: UserPtr, bytes: usize) -> Result<UserPtr, Errno> {
-    let bytes = u64::try_from(bytes).map_err(|_| Errno::EFAULT)?;
-    pointer.0.checked_add(bytes).map(UserPtr).ok_or(Errno::EFAULT)
 }

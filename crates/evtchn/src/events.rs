@@ -1,7 +1,7 @@
 //! The guest kernel's event-channel core that the driver stands on (Linux's `drivers/xen/events`): which files handle
 //! which port, which ports await their end of interrupt, and how many channels there are.
 
-use crate::{ChannelAbi, Hypervisor, Port, sorted::SortedMap};
+use crate::{ChannelAbi, Hypervisor, Port, holds::Holds, sorted::SortedMap};
 use alloc::vec::Vec;
 use ioctlab_chardev::{Errno, FileId};
 
@@ -49,6 +49,7 @@ pub(crate) struct Events {
     handlers: SortedMap<(Port, FileId), Handler>,
     /// Ports that the kernel uses itself.
     kernel_ports: SortedMap<Port, ()>,
+    holds: Holds,
     /// Pages of the FIFO ABI's event array. The kernel's own ports need the first; it never shrinks.
     pages: u32,
 }
@@ -59,6 +60,7 @@ impl Events {
             channels: SortedMap::new(),
             handlers: SortedMap::new(),
             kernel_ports: SortedMap::new(),
+            holds: Holds::new(),
             pages: 1,
         }
     }
@@ -116,6 +118,9 @@ impl Events {
             }
         };
         self.handlers.insert((port, file), Handler { ownership, enabled: true, missed: false });
+        if ownership == Ownership::Owned {
+            self.holds.adopt(port);
+        }
         // A fresh port is masked, or may be. One that awaits its end of interrupt stays so for the newcomer too.
         if !masked {
             xen.unmask(port);
@@ -137,12 +142,28 @@ impl Events {
         }
         let close = gone.ownership == Ownership::Owned && !owned;
         if close {
-            xen.close(port);
+            self.holds.close(port, xen);
         }
         if !in_use {
             self.channels.remove(port);
         } else if close || !disabled {
             // Nobody may be left to end the interrupt, or the number may come back for another channel.
+            self.end_interrupt(port, xen);
+        }
+    }
+
+    /// Keeps a port from being closed (`evtchn_get`).
+    ///
+    /// # Errors
+    /// `EINVAL` unless a file has it bound, or it is held already; `EINVAL` beyond 32,767 references; `ENOMEM`.
+    pub(crate) fn hold(&mut self, port: Port) -> Result<(), Errno> {
+        self.holds.hold(port, self.channels.contains(port))
+    }
+
+    /// Undoes one [`Events::hold`] (`evtchn_put`).
+    pub(crate) fn let_go(&mut self, port: Port, xen: &mut dyn Hypervisor) {
+        if self.holds.let_go(port, xen) {
+            // As with any other close: files may have the port statically, and the number may come back.
             self.end_interrupt(port, xen);
         }
     }

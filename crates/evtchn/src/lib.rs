@@ -8,6 +8,7 @@
 //! - Calls: [`Driver::open`], [`Driver::release`], [`Driver::read`], [`Driver::write`], [`Driver::ioctl`], [`Driver::poll`].
 //!   Seeks and positioned reads and writes are `ESPIPE` and `mmap` is `ENODEV` before a call gets here; an access mode that
 //!   forbids the call is `EBADF` there too.
+//! - Other drivers of the guest: [`Driver::hold_port`], [`Driver::let_port_go`].
 //! - Input: [`Driver::interrupt`], once for each upcall that the hypervisor raised.
 //! - Effects: [`Driver::next_wake`], the files whose readers to wake and whose owners to send `SIGIO`; for a host that wakes
 //!   them by showing the ring in a kernel object, [`Driver::next_growth`] instead.
@@ -49,6 +50,7 @@ extern crate alloc;
 mod delivery;
 mod driver;
 mod events;
+mod holds;
 mod hypervisor;
 mod inbox;
 mod ioctl;

@@ -1,6 +1,7 @@
 //! The driver against a small Xen: tables for each ioctl, the recorded transcript, and a naive model.
 
 mod fake;
+mod holds;
 mod ioctls;
 mod model;
 mod oracle;

@@ -39,6 +39,9 @@ pub(crate) enum Op {
     Raise(u32),
     Upcalls(usize),
     Wakes(usize),
+    /// By another driver of the guest, whatever the file.
+    Hold(u32),
+    LetGo(u32),
     /// So many stale entries in the ring.
     Stale(usize),
     /// So many more ports.
@@ -70,6 +73,9 @@ pub(crate) struct Model {
     pub(crate) bindings: Vec<Binding>,
     pub(crate) masked: BTreeSet<u32>,
     pub(crate) channels: u32,
+    /// Ports, each as often as it is held, and those of them whose owner has gone.
+    pub(crate) held: Vec<u32>,
+    pub(crate) orphans: BTreeSet<u32>,
 }
 
 impl Model {
@@ -106,6 +112,9 @@ impl Model {
             self.channels += 1024;
         }
         self.bindings.push(Binding { file, port, is_static, enabled: true, missed: false });
+        if !is_static {
+            self.orphans.remove(&port);
+        }
         if !self.masked.contains(&port) {
             self.xen.unmask(Port(port));
         }
@@ -135,13 +144,33 @@ impl Model {
             self.xen.mask(Port(port));
             self.masked.remove(&port);
         }
-        if close {
+        if close && self.held.contains(&port) {
+            self.orphans.insert(port);
+        } else if close {
             self.xen.close(Port(port));
         }
         if close || others.iter().all(|other| other.enabled) {
             self.unmask(port);
         }
         Ok(0)
+    }
+
+    pub(crate) fn hold(&mut self, port: u32) -> Result<(), Errno> {
+        let is_bound = self.bindings.iter().any(|binding| binding.port == port);
+        if !is_bound && !self.held.contains(&port) {
+            return Err(Errno::EINVAL);
+        }
+        self.held.push(port);
+        Ok(())
+    }
+
+    pub(crate) fn let_go(&mut self, port: u32) {
+        let Some(place) = self.held.iter().position(|held| *held == port) else { return };
+        self.held.remove(place);
+        if !self.held.contains(&port) && self.orphans.remove(&port) {
+            self.xen.close(Port(port));
+            self.unmask(port);
+        }
     }
 
     pub(crate) fn interrupt(&mut self, port: u32) {

@@ -34,6 +34,8 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (3_u32..8).prop_map(Op::Raise),
         8 => (0_usize..6).prop_map(Op::Upcalls),
         4 => (0_usize..4).prop_map(Op::Wakes),
+        3 => port().prop_map(Op::Hold),
+        3 => port().prop_map(Op::LetGo),
         2 => prop_oneof![1_usize..8, 50_usize..70].prop_map(Op::Stale),
         1 => (1_usize..70).prop_map(Op::Grow),
     ]
@@ -100,6 +102,11 @@ fn step(bench: &mut Bench, model: &mut Model, file: u64, op: &Op) {
                 });
                 assert_eq!(bench.driver.next_wake(), expected);
             }
+        }
+        Op::Hold(port) => assert_eq!(bench.driver.hold_port(Port(*port)), model.hold(*port)),
+        Op::LetGo(port) => {
+            bench.driver.let_port_go(Port(*port), &mut bench.xen);
+            model.let_go(*port);
         }
         Op::Stale(entries) => {
             for _ in 0..*entries {
@@ -185,13 +192,19 @@ proptest! {
         bench.xen.first = 4;
         let files = [1, 2].map(|file| (file, File::default())).into();
         let xen = bench.xen.clone();
-        let mut model = Model { xen, files, bindings: vec![], masked: BTreeSet::new(), channels };
+        let (bindings, held) = (vec![], vec![]);
+        let (masked, orphans) = (BTreeSet::new(), BTreeSet::new());
+        let mut model = Model { xen, files, bindings, masked, channels, held, orphans };
         for (file, op) in &ops {
             step(&mut bench, &mut model, *file, op);
         }
         // Everything can be closed, and what the files had made is free then.
         for file in 0..3 {
             step(&mut bench, &mut model, file, &Op::Release);
+        }
+        for port in model.held.clone() {
+            assert!(!model.orphans.contains(&port) || !bench.xen.is_free(port), "a port is there while it is held");
+            step(&mut bench, &mut model, 0, &Op::LetGo(port));
         }
         assert!((4..200).all(|port| bench.xen.is_free(port)));
         assert_eq!(bench.driver.next_wake(), None);
