@@ -17,6 +17,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: "evtchn", may_use: &["abi", "chardev"], pure: true },
     Layer { name: "gntdev", may_use: &["abi", "chardev"], pure: true },
     Layer { name: "gntalloc", may_use: &["abi", "chardev"], pure: true },
+    Layer { name: "xenbus", may_use: &["abi", "chardev"], pure: true },
+    Layer { name: "privcmd", may_use: &["abi", "chardev"], pure: true },
     // A machine doesn't know the drivers, nor what they are written against: the lab brings the two together.
     Layer { name: "xen", may_use: &["abi"], pure: true },
     Layer { name: "kernel", may_use: &["abi", "chardev"], pure: true },

@@ -1,0 +1,6 @@
+//! The driver against a small Xen: tables for each ioctl and each hypercall.
+
+mod fake;
+mod hypercalls;
+mod ioctls;
+mod mapping;
