@@ -148,6 +148,10 @@ fn params(config: &config::Xen, domain: &config::Domain) -> DomainParams {
         privileged: domain.id == 0,
         fresh_ports: FreshPorts::Masked,
         kernel_ports,
+        // No driver of grants is there yet.
+        max_grant_frames: 64,
+        max_maptrack_frames: 1024,
+        grant_version: ioctlab_xen::GrantVersion::V1,
     }
 }
 

@@ -49,9 +49,7 @@ impl Domain {
     /// # Errors
     /// [`Refused::BadVcpuCount`], or what a binding is refused with.
     pub(crate) fn new(params: DomainParams) -> Result<Self, Refused> {
-        if params.vcpus == 0 || params.vcpus > MAX_VCPUS {
-            return Err(Refused::BadVcpuCount);
-        }
+        Self::check_vcpus(params.vcpus)?;
         let mut domain = Self {
             abi: params.abi,
             privileged: params.privileged,
@@ -71,6 +69,12 @@ impl Domain {
         // The guest has expanded its event array as far as its own ports need.
         domain.array_pages = (highest.0 / ARRAY_PAGE).saturating_add(1);
         Ok(domain)
+    }
+
+    /// # Errors
+    /// [`Refused::BadVcpuCount`].
+    pub(crate) fn check_vcpus(count: u32) -> Result<(), Refused> {
+        if count == 0 || count > MAX_VCPUS { Err(Refused::BadVcpuCount) } else { Ok(()) }
     }
 
     fn bind_for_kernel(&mut self, port: KernelPort) -> Result<Port, Refused> {

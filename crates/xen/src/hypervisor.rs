@@ -1,6 +1,8 @@
 //! The hypervisor: which domains there are, and who handles the machine's VIRQs.
 
 use crate::domain::Domain;
+use crate::map::Grants;
+use crate::memory::Memory;
 use crate::upcalls::Upcalls;
 use crate::{Abi, DomainId, DomainParams, Refused, Virq, VirqScope};
 use alloc::collections::BTreeMap;
@@ -15,10 +17,10 @@ pub enum GlobalVirqs {
     BoundByHandler,
 }
 
-/// A simulated Xen hypervisor: domains, and the event channels between them.
+/// A simulated Xen hypervisor: domains, and the event channels and grants between them.
 ///
 /// Calls name their caller first. The caller is a domain by its own number, not [`DomainId::SELF`]; one that doesn't exist
-/// is refused with [`Refused::NoSuchDomain`] before all else.
+/// is refused with [`Refused::NoSuchDomain`], or [`GrantStatus::BadDomain`](crate::GrantStatus::BadDomain), before all else.
 #[derive(Debug)]
 pub struct Hypervisor {
     pub(crate) domains: BTreeMap<DomainId, Domain>,
@@ -26,6 +28,9 @@ pub struct Hypervisor {
     pub(crate) global_virqs: GlobalVirqs,
     /// The handlers that were set; domain 0 handles the rest.
     handlers: BTreeMap<Virq, DomainId>,
+    pub(crate) memory: Memory,
+    /// Of every domain, and of those that are gone but for their pages.
+    pub(crate) grants: BTreeMap<DomainId, Grants>,
 }
 
 impl Default for Hypervisor {
@@ -47,22 +52,27 @@ impl Hypervisor {
             upcalls: Upcalls::new(),
             global_virqs: rule,
             handlers: BTreeMap::new(),
+            memory: Memory::new(),
+            grants: BTreeMap::new(),
         }
     }
 
-    /// Creates a domain, whose kernel binds its own ports at once (`XEN_DOMCTL_createdomain`).
+    /// Creates a domain, whose kernel binds its own ports at once (`XEN_DOMCTL_createdomain`). It has no pages yet.
     ///
     /// # Errors
-    /// [`Refused::ReservedDomain`], [`Refused::DomainExists`], [`Refused::BadVcpuCount`], or, for the kernel's ports, what
-    /// a binding is refused with.
+    /// [`Refused::ReservedDomain`]; [`Refused::DomainExists`], also if it is gone but for pages that others have mapped;
+    /// [`Refused::BadVcpuCount`]; [`Refused::BadGrantFrames`]; or, for the kernel's ports, what a binding is refused with.
     pub fn create(&mut self, id: DomainId, params: DomainParams) -> Result<(), Refused> {
         if id.is_reserved() {
             return Err(Refused::ReservedDomain);
         }
-        if self.domains.contains_key(&id) {
+        if self.grants.contains_key(&id) {
             return Err(Refused::DomainExists);
         }
+        Domain::check_vcpus(params.vcpus)?;
+        let grants = Grants::new(&params)?;
         self.domains.insert(id, Domain::new(params)?);
+        self.grants.insert(id, grants);
         Ok(())
     }
 
@@ -75,17 +85,22 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// Ends a domain (`XEN_DOMCTL_destroydomain`, the rest): closes all its ports, Xen's own included, so that each peer
-    /// reverts to awaiting this domain's number; gives the VIRQs that it handles back to domain 0; and raises
-    /// [`Virq::DOM_EXC`] there, which Xen does when the domain is gone.
+    /// Ends a domain (`XEN_DOMCTL_destroydomain`, the rest): unmaps what it has mapped; closes all its ports, Xen's own
+    /// included, so that each peer reverts to awaiting this domain's number; gives the VIRQs that it handles back to domain
+    /// 0; lets go of its pages; and raises [`Virq::DOM_EXC`] there, which Xen does when the domain is gone.
+    ///
+    /// Pages that others have mapped remain, and its grant table with them, until they are unmapped; see
+    /// [`Hypervisor::is_zombie`].
     ///
     /// # Errors
     /// [`Refused::NoSuchDomain`].
     pub fn destroy(&mut self, id: DomainId) -> Result<(), Refused> {
         self.begin_dying(id)?;
+        self.release_mappings(id);
         self.close_all(id)?;
         self.handlers.retain(|_, handler| *handler != id);
         self.domains.remove(&id);
+        self.abandon_memory(id);
         // Xen doesn't mind if nobody listens.
         let _ = self.raise_global_virq(Virq::DOM_EXC);
         Ok(())

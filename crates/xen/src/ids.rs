@@ -60,3 +60,47 @@ impl fmt::Display for VcpuId {
         self.0.fmt(f)
     }
 }
+
+/// A machine frame number: one page of machine memory (`mfn`).
+///
+/// Any value can be named in a call; the machine has those below its size, see [`Hypervisor::set_machine_pages`].
+///
+/// [`Hypervisor::set_machine_pages`]: crate::Hypervisor::set_machine_pages
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mfn(pub u64);
+
+impl fmt::Display for Mfn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// The number of an entry in a domain's grant table (`grant_ref_t`). Any value can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantRef(pub u32);
+
+impl GrantRef {
+    /// Entries below this are the toolstack's (`GNTTAB_NR_RESERVED_ENTRIES`): 0 for the console, 1 for xenstore.
+    pub const RESERVED: u32 = 8;
+
+    /// Whether the entry is one that the guest's kernel never hands out.
+    pub const fn is_reserved(self) -> bool {
+        self.0 < Self::RESERVED
+    }
+}
+
+impl fmt::Display for GrantRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of a grant that a domain has mapped, within that domain (`grant_handle_t`). Any value can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantHandle(pub u32);
+
+impl fmt::Display for GrantHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

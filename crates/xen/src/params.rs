@@ -1,6 +1,6 @@
 //! What a domain is created with.
 
-use crate::{DomainId, Port, VcpuId, Virq};
+use crate::{DomainId, GrantVersion, Port, VcpuId, Virq};
 use alloc::vec::Vec;
 
 /// Which of Xen's two event-channel ABIs a domain uses: how many channels it can have, and how it learns of events.
@@ -63,11 +63,18 @@ pub struct DomainParams {
     pub fresh_ports: FreshPorts,
     /// The ports its kernel binds first, in this order, so from port 1 up.
     pub kernel_ports: Vec<KernelPort>,
+    /// How many frames its grant table may grow to (`max_grant_frames`), at least 1.
+    pub max_grant_frames: u32,
+    /// How many frames it may use to keep track of what it has mapped (`max_maptrack_frames`), 256 grants in each.
+    pub max_maptrack_frames: u32,
+    /// The layout of grant table that its kernel sets up.
+    pub grant_version: GrantVersion,
 }
 
 impl DomainParams {
     /// A guest as the toolstack makes them: FIFO, ports up to 1023 (`max_event_channels`), one vcpu, no privilege. Ports 1
     /// and 2 await domain 0 for xenstore and the console; then come the kernel's timer and IPIs, so that 8 is a user's first.
+    /// Grant table and mappings have Xen's defaults (64 and 1024 frames), and version 1.
     pub fn guest() -> Self {
         let mut kernel_ports = Vec::from([KernelPort::Unbound(DomainId::ZERO); 2]);
         kernel_ports.push(KernelPort::Virq(Virq::TIMER, VcpuId::ZERO));
@@ -79,6 +86,9 @@ impl DomainParams {
             privileged: false,
             fresh_ports: FreshPorts::Unmasked,
             kernel_ports,
+            max_grant_frames: 64,
+            max_maptrack_frames: 1024,
+            grant_version: GrantVersion::V1,
         }
     }
 

@@ -85,6 +85,22 @@ refusals! {
     NotFifo => ENOSYS, "the domain does not use the FIFO ABI";
     /// The event array has all its pages.
     ArrayFull => EINVAL, "the event array is complete";
+    /// Machine memory is used up, or what has been freed of it wasn't scrubbed yet.
+    OutOfMemory => ENOMEM, "out of machine memory";
+    /// The page isn't the domain's, or the domain has let go of it already.
+    NotPageOwner => EINVAL, "the page is not the domain's";
+    /// A grant table has at least one frame (`INITIAL_NR_GRANT_FRAMES`).
+    BadGrantFrames => EINVAL, "a grant table has at least one frame";
+    /// Every entry of the grant table is in use, and it has all its frames.
+    NoFreeGrant => ENOSPC, "no free grant";
+    /// Entries from 8 up are handed out by the guest's kernel, and by nobody else.
+    NotReservedGrant => EINVAL, "the grant reference is not a reserved one";
+    /// The kernel has granted nothing with this reference, or has ended it already.
+    NotGranted => EINVAL, "nothing is granted with this reference";
+    /// Others have grants of this domain mapped.
+    GrantsInUse => EBUSY, "grants are in use";
+    /// Grants of parts of a page, or of other domains' grants, need version 2 of the grant table.
+    NotGrantV2 => ENOSYS, "the grant table is not of version 2";
 }
 
 impl From<Refused> for Errno {

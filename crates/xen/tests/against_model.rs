@@ -99,6 +99,7 @@ fn params() -> impl Strategy<Value = DomainParams> {
             privileged,
             fresh_ports: if masked { FreshPorts::Masked } else { FreshPorts::Unmasked },
             kernel_ports,
+            ..DomainParams::bare()
         },
     )
 }

@@ -71,6 +71,14 @@ fn every_refusal_has_xens_error_number() {
         (Refused::NotPaused, Errno::EINVAL),
         (Refused::NotFifo, Errno::ENOSYS),
         (Refused::ArrayFull, Errno::EINVAL),
+        (Refused::OutOfMemory, Errno::ENOMEM),
+        (Refused::NotPageOwner, Errno::EINVAL),
+        (Refused::BadGrantFrames, Errno::EINVAL),
+        (Refused::NoFreeGrant, Errno::ENOSPC),
+        (Refused::NotReservedGrant, Errno::EINVAL),
+        (Refused::NotGranted, Errno::EINVAL),
+        (Refused::GrantsInUse, Errno::EBUSY),
+        (Refused::NotGrantV2, Errno::ENOSYS),
     ] {
         assert_eq!(refused.errno(), errno, "{refused:?}");
         assert_eq!(Errno::from(refused), errno);
