@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the clients into DIR (default /tmp/ioctlab-clients). What lacks its package is named and left out; any other failure is an error.
-# Packages: gcc libc6-dev; libxen-dev; gcc-multilib; golang-go; and for rust/ cargo, libxen-dev, libclang1 (any version).
+# Packages: gcc libc6-dev; libxen-dev (with libxenmisc); gcc-multilib; golang-go; and for rust/ cargo, libxen-dev, libclang1 (any version).
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-/tmp/ioctlab-clients}
 mkdir -p "$out" || exit 1
@@ -10,7 +10,7 @@ bad=0
 run() { "$@" || { echo "build.sh: failed: $*" >&2; bad=1; }; }
 skip() { echo "build.sh: left out: $1 (needs $2)" >&2; }
 
-for name in open stat dup fork scm nonblock poll sigio io efault block threads million x; do
+for name in open stat dup fork scm nonblock poll sigio io efault block threads million x mapping gnt_victim; do
 	run $cc -o "$out/$name" "$here/$name.c"
 done
 run $cc -static -o "$out/static" "$here/static.c"
@@ -19,8 +19,13 @@ if [ -e /usr/include/xenevtchn.h ]; then
 	for name in libxenevtchn domains; do
 		run $cc -o "$out/$name" "$here/$name.c" -lxenevtchn
 	done
+	run $cc -o "$out/gnttab" "$here/gnttab.c" -lxengnttab -lxenevtchn
+	run $cc -o "$out/introduce" "$here/introduce.c" -lxenstore -lxenctrl
+	for name in vchan_stream vchan_packet; do
+		run $cc -o "$out/$name" "$here/$name.c" -lxenvchan
+	done
 else
-	skip 'libxenevtchn, domains' libxen-dev
+	skip 'libxenevtchn, domains, gnttab, introduce, vchan_stream, vchan_packet' libxen-dev
 fi
 if echo 'int main(void) { return 0; }' | gcc -m32 -x c -o "$out/.m32" - 2>/dev/null; then
 	rm -f "$out/.m32"
@@ -33,7 +38,7 @@ if command -v go >/dev/null; then
 else
 	skip client-go golang-go
 fi
-for name in redirect.sh client.py libxenevtchn.py; do
+for name in redirect.sh pair.sh store.sh xenstore.sh store_again.sh vchan_proxy.sh vchan_library.sh client.py libxenevtchn.py gnttab.py; do
 	cp "$here/$name" "$out/"
 done
 # rust/ by itself, since it fetches crates: CARGO_TARGET_DIR=DIR cargo build --manifest-path rust/Cargo.toml

@@ -39,7 +39,6 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Compiles one C program. The file says by what it includes and by its name what it is to be linked with.
 fn compile_client(source: &Path, into: &Path) -> Result<()> {
-    let text = fs::read_to_string(source)?;
     let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut flags = vec!["-pthread"];
     if name.starts_with("static") {
@@ -48,21 +47,38 @@ fn compile_client(source: &Path, into: &Path) -> Result<()> {
     if name.ends_with("32") {
         flags.push("-m32");
     }
-    if text.contains("<xenevtchn.h>") {
-        flags.push("-lxenevtchn");
-    }
-    if text.contains("<libaio.h>") {
-        flags.push("-laio");
-    }
     compile(source, &into.join(name), &flags)
 }
 
-/// Compiles one C file to one program.
+/// The headers that a program needs more for than the C library, and what it is linked with.
+const LIBRARIES: &[(&str, &str)] = &[
+    ("<libaio.h>", "-laio"),
+    ("<libxenvchan.h>", "-lxenvchan"),
+    ("<xenctrl.h>", "-lxenctrl"),
+    ("<xenevtchn.h>", "-lxenevtchn"),
+    ("<xengnttab.h>", "-lxengnttab"),
+    ("<xenstore.h>", "-lxenstore"),
+];
+
+/// Compiles one C file to one program, and links it with the libraries whose headers it includes, by itself or by a
+/// header next to it.
 pub(crate) fn compile(source: &Path, program: &Path, flags: &[&str]) -> Result<()> {
+    let text = with_its_headers(source)?;
+    let libraries = LIBRARIES.iter().filter(|(header, _)| text.contains(header)).map(|(_, flag)| flag);
     let mut gcc = Command::new("gcc");
     // Libraries come last: the linker takes from them what the objects before them ask for.
-    gcc.args(["-O2", "-g", "-Wall", "-Wextra", "-o"]).arg(program).arg(source).args(flags);
+    gcc.args(["-O2", "-g", "-Wall", "-Wextra", "-o"]).arg(program).arg(source).args(flags).args(libraries);
     run(&mut gcc)
+}
+
+/// The text of a C file, and of those next to it that it includes.
+fn with_its_headers(source: &Path) -> Result<String> {
+    let mut text = fs::read_to_string(source).with_context(|| format!("can't read {}", source.display()))?;
+    let quoted = |line: &str| Some(line.strip_prefix("#include \"")?.strip_suffix('"')?.to_owned());
+    for name in text.lines().filter_map(quoted).collect::<Vec<_>>() {
+        text.push_str(&fs::read_to_string(source.with_file_name(name))?);
+    }
+    Ok(text)
 }
 
 /// Builds one Go program, without C and so without a dynamic linker: its calls reach the kernel directly.

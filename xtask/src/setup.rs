@@ -33,6 +33,9 @@ pub(crate) const EVERYTHING: &[Need] = &[
     // Brings libxenevtchn.so.1 with it, whichever package that is in.
     package("libxen-dev"),
     program("python3", "python3"),
+    // xenstored, its test and vchan-socket-proxy; and the command line tools of xenstore.
+    package("xen-utils-4.17"),
+    package("xenstore-utils"),
     program("golang-go", "go"),
     program("strace", "strace"),
     program("gdb", "gdb"),

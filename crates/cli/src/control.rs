@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ioctlab_host::isolation::Isolation;
 use ioctlab_host::launch;
-use ioctlab_kernel::{DeviceNumber, Node};
+use ioctlab_kernel::{Behind, DeviceNumber, Node};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::run::{eprint, plain};
@@ -84,6 +84,16 @@ pub(crate) fn names() -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Waits until nothing is left of a lab that has been taken down, so that its name is free. It takes the kernel a moment.
+pub(crate) fn wait_until_gone(name: &str) {
+    for _ in 0..500 {
+        if !names().is_ok_and(|names| names.iter().any(|other| other == name)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 impl Connection {
     /// Sends a request and returns the answer.
     ///
@@ -107,14 +117,12 @@ impl Connection {
             let words: Vec<&str> = line.split(' ').collect();
             match *words {
                 ["domain", id] => domain = id.parse().map_err(|_| self.confused())?,
-                ["node", major, minor, permissions, path] => nodes.push(Node {
+                ["node", number, permissions, path] => nodes.push(Node {
                     path: path.to_owned(),
-                    number: DeviceNumber {
-                        major: major.parse().map_err(|_| self.confused())?,
-                        minor: minor.parse().map_err(|_| self.confused())?,
-                    },
+                    number: parse_number(number).ok_or_else(|| self.confused())?,
                     permissions: permissions.parse().map_err(|_| self.confused())?,
-                    // The server knows which subsystem serves it.
+                    // The server knows what stands behind it, and which subsystem serves it.
+                    behind: Behind::Stream,
                     subsystem: 0,
                     device: 0,
                 }),
@@ -164,6 +172,15 @@ impl Connection {
     fn confused(&self) -> String {
         format!("the server of the lab `{}` is of another version of ioctlab", self.name)
     }
+}
+
+/// A node's number in a lab's description: `MAJOR:MINOR`, or `file` for a regular file. `None` if it is neither.
+fn parse_number(text: &str) -> Option<Option<DeviceNumber>> {
+    if text == "file" {
+        return Some(None);
+    }
+    let (major, minor) = text.split_once(':')?;
+    Some(Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? }))
 }
 
 /// Says so if the server goes away while a program runs; stops watching when dropped.

@@ -19,13 +19,40 @@ struct Device {
 }
 
 /// Everything there is; a further device is a further row.
-const DEVICES: &[Device] = &[Device {
-    nodes: &["/dev/xen/evtchn"],
-    driver: "xen-evtchn",
-    machine: "a Xen host: domains, event channels, VIRQs",
-    models: &[],
-    lab: &[("[xen]", xen::KEYS), ("[[xen.domain]]", xen::DOMAIN_KEYS)],
-}];
+const DEVICES: &[Device] = &[
+    Device {
+        nodes: &["/dev/xen/evtchn"],
+        driver: "xen-evtchn",
+        machine: XEN,
+        models: &[],
+        lab: &[("[xen]", xen::KEYS), ("[[xen.domain]]", xen::DOMAIN_KEYS)],
+    },
+    Device { nodes: &["/dev/xen/gntdev"], driver: "xen-gntdev", machine: XEN, models: &[], lab: &[] },
+    Device { nodes: &["/dev/xen/gntalloc"], driver: "xen-gntalloc", machine: XEN, models: &[], lab: &[] },
+    Device {
+        nodes: &["/dev/xen/privcmd", "/proc/xen/privcmd"],
+        driver: "xen-privcmd, as far as asking for domains and versions goes",
+        machine: XEN,
+        models: &[],
+        lab: &[],
+    },
+    Device {
+        nodes: &["/dev/xen/xenbus", "/proc/xen/xenbus"],
+        driver: "xenbus",
+        machine: "a Xen host, and a xenstored that runs in the lab's domain 0",
+        models: &[],
+        lab: &[],
+    },
+    Device {
+        nodes: &["/proc/xen/capabilities", "/proc/xen/xsd_port", "/proc/xen/xsd_kva"],
+        driver: "xenfs",
+        machine: XEN,
+        models: &[],
+        lab: &[],
+    },
+];
+
+const XEN: &str = "a Xen host: domains, event channels, VIRQs, grant tables";
 
 /// Lists the devices: a paragraph each.
 ///
@@ -62,10 +89,19 @@ mod tests {
         let expected = "\
 /dev/xen/evtchn
     driver    xen-evtchn
-    machine   a Xen host: domains, event channels, VIRQs
-    lab file  [xen] event_channels, console_to_ring, evtchn_minor
-              [[xen.domain]] id, name, vcpus, max_event_channel_port, kernel_virqs, kernel_ports
+    machine   a Xen host: domains, event channels, VIRQs, grant tables
+    lab file  [xen] event_channels, console_to_ring, evtchn_minor, machine_memory, gntdev_limit, gntalloc_limit
+              [[xen.domain]] id, name, vcpus, memory, max_event_channel_port, kernel_virqs, kernel_ports, \
+                        max_grant_frames, max_maptrack_frames, grant_version
+
+/dev/xen/gntdev
+    driver    xen-gntdev
+    machine   a Xen host: domains, event channels, VIRQs, grant tables
+
 ";
-        assert_eq!(String::from_utf8(out).expect("text"), expected);
+        let printed = String::from_utf8(out).expect("text");
+        assert!(printed.starts_with(expected), "{printed}");
+        let nodes = ["/dev/xen/gntalloc", "/dev/xen/privcmd", "/dev/xen/xenbus", "/proc/xen/xsd_kva"];
+        assert!(nodes.iter().all(|node| printed.contains(node)), "{printed}");
     }
 }

@@ -27,6 +27,10 @@ pub(crate) struct Probes {
     pub(crate) mount_namespace: Tried,
     /// Reading a word of the child's memory with `process_vm_readv`.
     pub(crate) process_vm_readv: Tried,
+    /// Seizing a child with `ptrace`.
+    pub(crate) ptrace: Tried,
+    /// Setting up a userfaultfd as mappings are watched by.
+    pub(crate) userfaultfd: Tried,
 }
 
 /// What `run` uses of Linux, by the version that brought it; whether it can do without; and what that costs.
@@ -136,6 +140,8 @@ fn rows(facts: &Facts) -> Vec<Row> {
         listener(facts),
         client_memory(facts),
         pidfd_getfd(facts),
+        mapping(facts),
+        watching(facts),
         match facts.no_new_privs {
             Ok(()) => {
                 Row::ok("no_new_privs", "is set for what is run: set-uid programs (sudo) gain no privileges")
@@ -220,13 +226,7 @@ fn client_memory(facts: &Facts) -> Row {
     let Err(errno) = facts.probes.process_vm_readv else {
         return Row::ok(WHAT, "process_vm_readv reads a child's memory");
     };
-    let remedy = match facts.ptrace_scope {
-        Some(scope @ 2..) => {
-            format!("kernel.yama.ptrace_scope is {scope}: `sysctl kernel.yama.ptrace_scope=1` as root")
-        }
-        _ if facts.filters > 0 => "a container with --cap-add SYS_PTRACE, or seccomp=unconfined".into(),
-        _ => String::new(),
-    };
+    let remedy = tracing_remedy(facts);
     let denied = format!("process_vm_readv: {}", words(errno));
     match facts.proc_mem {
         Some(Ok(())) => Row::limited(
@@ -252,6 +252,50 @@ fn pidfd_getfd(facts: &Facts) -> Row {
         Some(Ok(())) => Row::ok("pidfd_getfd", "takes a descriptor from a child"),
         Some(Err(errno)) => Row::missing("pidfd_getfd", words(errno), COST, remedy),
         None => Row::limited("pidfd_getfd", "not tried: no cat or sleep to try it on", "unknown", ""),
+    }
+}
+
+/// What it takes to be traced, or to have descriptors taken away.
+fn tracing_remedy(facts: &Facts) -> String {
+    match facts.ptrace_scope {
+        Some(scope @ 2..) => {
+            format!("kernel.yama.ptrace_scope is {scope}: `sysctl kernel.yama.ptrace_scope=1` as root")
+        }
+        _ if facts.filters > 0 => "a container with --cap-add SYS_PTRACE, or seccomp=unconfined".into(),
+        _ => String::new(),
+    }
+}
+
+fn mapping(facts: &Facts) -> Row {
+    const WHAT: &str = "mapping";
+    match facts.probes.ptrace {
+        Ok(()) => Row::ok(WHAT, "ptrace can have a child map a device's pages"),
+        Err(errno) => Row::missing(
+            WHAT,
+            format!("ptrace: {}", words(errno)),
+            "no device can be mapped (mmap is EPERM): no grant tables, no vchan, no xenstored",
+            tracing_remedy(facts),
+        ),
+    }
+}
+
+fn watching(facts: &Facts) -> Row {
+    const WHAT: &str = "watching";
+    const COST: &str =
+        "what a program does to its mappings is noticed a moment later, and of parts of one only in the end";
+    match (facts.probes.userfaultfd, facts.pidfd_getfd) {
+        (Ok(()), None | Some(Ok(()))) => Row::ok(WHAT, "userfaultfd tells of what becomes of mappings"),
+        (Ok(()), Some(Err(_))) => {
+            Row::limited(WHAT, "userfaultfd can't be taken from a child", COST, "pidfd_getfd, as above")
+        }
+        (Err(errno), _) => {
+            let remedy = if facts.filters > 0 {
+                "a container with --security-opt seccomp=unconfined, or a profile that allows userfaultfd(2)"
+            } else {
+                "Linux 5.19 or later with CONFIG_USERFAULTFD"
+            };
+            Row::missing(WHAT, format!("userfaultfd: {}", words(errno)), COST, remedy)
+        }
     }
 }
 

@@ -46,6 +46,8 @@ fn report() -> Result<u8, String> {
         user_namespace: probe::user_namespace(),
         mount_namespace: probe::mount_namespace(),
         process_vm_readv: probe::process_vm_readv(),
+        ptrace: probe::ptrace(),
+        userfaultfd: probe::userfaultfd(),
     };
     let works = doctor::report(&mut io::stdout(), &probes).map_err(|error| error.to_string())?;
     Ok(if works { 0 } else { 1 })

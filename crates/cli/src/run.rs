@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ioctlab_host::isolation::{self, Isolation, Placeholders, Tree};
 use ioctlab_host::launch::{self, LaunchError, Started};
 use ioctlab_host::signals::{self, Change};
-use ioctlab_host::{Run, Server, Trace, probe};
+use ioctlab_host::{Memory, Run, Server, Trace, probe};
 use ioctlab_kernel::{Node, Opener};
 use ioctlab_lab::Lab;
 
@@ -32,7 +32,8 @@ pub(crate) fn run(arguments: &arguments::Run) -> Result<u8, String> {
 fn run_in_private_lab(arguments: &arguments::Run) -> Result<u8, String> {
     let config = lab_file::load(arguments.lab.as_deref())?;
     let domain = lab_file::domain(&config, arguments.domain)?;
-    let (_lab, kernel) = Lab::new(&config)?;
+    let memory = Memory::new();
+    let (_lab, kernel) = Lab::new(&config, &memory)?;
     let trace = trace(arguments)?;
     let surroundings = Surroundings::make(arguments.isolation, kernel.nodes())?;
     let tree = surroundings.tree(kernel.nodes())?;
@@ -40,7 +41,7 @@ fn run_in_private_lab(arguments: &arguments::Run) -> Result<u8, String> {
         Ok(started) => started,
         Err(error) => return refused(arguments, error),
     };
-    let server = Server::new(kernel, trace).map_err(server_failed)?;
+    let server = Server::new(kernel, &memory, trace).map_err(server_failed)?;
     server.watch().map_err(server_failed)?;
     let listener = started.take_listener().map_err(server_failed)?;
     server.supervise(Run::new(Opener { domain }, tree, true), listener).map_err(server_failed)?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ioctlab_host::daemon::{self, Ready};
 use ioctlab_host::isolation::{Isolation, Tree};
 use ioctlab_host::launch;
-use ioctlab_host::{Run, Server, Trace};
+use ioctlab_host::{Memory, Run, Server, Trace};
 use ioctlab_kernel::Opener;
 use ioctlab_lab::{Lab, Request, XenRequest, config};
 use rustix::net::SendFlags;
@@ -25,7 +25,8 @@ use crate::{control, lab_file};
 /// What is wrong with the lab file, or that there is such a lab.
 pub(crate) fn up(arguments: &Up) -> Result<u8, String> {
     let config = lab_file::load(arguments.lab.as_deref())?;
-    let (lab, kernel) = Lab::new(&config)?;
+    let memory = Memory::new();
+    let (lab, kernel) = Lab::new(&config, &memory)?;
     let file = arguments.lab.as_ref().map_or("(built in)".to_owned(), |path| path.display().to_string());
     let trace = match &arguments.trace {
         None => None,
@@ -36,10 +37,11 @@ pub(crate) fn up(arguments: &Up) -> Result<u8, String> {
     };
     let name = arguments.name.clone();
     daemon::start(move |ready| {
-        let server = match Server::new(kernel, trace).and_then(|server| server.watch().map(|()| server)) {
-            Ok(server) => server,
-            Err(error) => return ready.fail(&plain(&error)),
-        };
+        let server =
+            match Server::new(kernel, &memory, trace).and_then(|server| server.watch().map(|()| server)) {
+                Ok(server) => server,
+                Err(error) => return ready.fail(&plain(&error)),
+            };
         Shared { name, file, config, lab, server }.serve(ready);
     })?;
     say(&format!("lab {0} is up; `ioctlab run --in {0} -- PROGRAM` runs programs in it", arguments.name))
@@ -51,6 +53,7 @@ pub(crate) fn up(arguments: &Up) -> Result<u8, String> {
 /// If there is no such lab.
 pub(crate) fn down(name: &str) -> Result<u8, String> {
     control::connect(name)?.ask("down")?;
+    control::wait_until_gone(name);
     say(&format!("lab {name} is down"))
 }
 
@@ -193,12 +196,8 @@ impl Shared {
         let mut text = format!("domain {}\n", lab_file::domain(&self.config, domain)?);
         self.server.with_kernel(|kernel| {
             for node in kernel.nodes() {
-                let number = node.number;
-                let _ = writeln!(
-                    text,
-                    "node {} {} {} {}",
-                    number.major, number.minor, node.permissions, node.path
-                );
+                let number = node.number.map_or("file".to_owned(), |n| format!("{}:{}", n.major, n.minor));
+                let _ = writeln!(text, "node {number} {} {}", node.permissions, node.path);
             }
         });
         Ok(text)

@@ -15,6 +15,7 @@ use ioctlab_kernel::{FileId, Kernel};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use crate::server::Identity;
 use crate::sys::misc;
 
 /// The most that is shown at once, in bytes: a page, the most that a read of evtchn returns.
@@ -23,8 +24,8 @@ const BATCH: usize = 4096;
 /// The server's side of an open file.
 pub(crate) struct Backing {
     server: OwnedFd,
-    /// The inode number of the client's end, by which it is recognised behind any descriptor.
-    pub(crate) inode: u64,
+    /// By which the client's end is recognised behind any descriptor.
+    pub(crate) identity: Identity,
     /// Bytes that were sent and are not known to have been received.
     shown: usize,
     /// Bytes that were sent before those and are the driver's no longer, but could not be taken back.
@@ -48,8 +49,9 @@ impl Backing {
             None,
         )?;
         rustix::fs::fcntl_setfl(&client, status)?;
-        let inode = rustix::fs::fstat(&client)?.st_ino;
-        Ok((Self { server, inode, shown: 0, stale: 0, held_back: false, armed: false }, client))
+        let stat = rustix::fs::fstat(&client)?;
+        let identity = (stat.st_dev, stat.st_ino);
+        Ok((Self { server, identity, shown: 0, stale: 0, held_back: false, armed: false }, client))
     }
 
     /// Takes note of what clients have received by themselves, as far as it is known without a look at their end.

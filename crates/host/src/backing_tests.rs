@@ -140,7 +140,8 @@ impl Bench {
     fn new() -> Self {
         let node = Node {
             path: "/dev/counter".into(),
-            number: DeviceNumber { major: 10, minor: 1 },
+            number: Some(DeviceNumber { major: 10, minor: 1 }),
+            behind: ioctlab_kernel::Behind::Stream,
             permissions: 0o600,
             subsystem: 0,
             device: 0,

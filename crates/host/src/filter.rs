@@ -28,6 +28,7 @@ pub(crate) mod i386 {
     pub(crate) const EXECVE: i64 = 11;
     pub(crate) const IOCTL: i64 = 54;
     pub(crate) const DUP2: i64 = 63;
+    pub(crate) const MMAP2: i64 = 192;
     pub(crate) const FSTAT64: i64 = 197;
     pub(crate) const OPENAT: i64 = 295;
     pub(crate) const DUP3: i64 = 330;
@@ -39,7 +40,7 @@ pub(crate) mod i386 {
 
 /// The type bytes of the ioctls of all devices that a lab may have, and of terminals' (`TCGETS` and `FIONREAD` reach
 /// drivers too). ioctls of these types are trapped whatever the descriptor's number.
-const IOCTL_KINDS: [u8; 5] = [b'E', b'G', b';', 0xae, b'T'];
+const IOCTL_KINDS: [u8; 6] = [b'E', b'G', b'P', b';', 0xae, b'T'];
 
 /// Where `struct seccomp_data` has the call's number and its architecture, in bytes.
 const NUMBER: u32 = 0;
@@ -97,7 +98,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 fn native_rules(isolation: Isolation) -> io::Result<Rules> {
     let mut rules = Rules::new();
-    // A device's descriptor is the first argument. Calls that fail alike on any stream (lseek, pread, mmap) need no trap.
+    // A device's descriptor is the first argument.
     for call in [
         libc::SYS_read,
         libc::SYS_write,
@@ -105,6 +106,15 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
         libc::SYS_writev,
         libc::SYS_preadv2,
         libc::SYS_pwritev2,
+        libc::SYS_pread64,
+        libc::SYS_pwrite64,
+        libc::SYS_preadv,
+        libc::SYS_pwritev,
+        libc::SYS_lseek,
+        libc::SYS_fsync,
+        libc::SYS_fdatasync,
+        libc::SYS_fallocate,
+        libc::SYS_copy_file_range,
         libc::SYS_ioctl,
         libc::SYS_fstat,
         libc::SYS_newfstatat,
@@ -136,11 +146,25 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
     for call in [libc::SYS_dup2, libc::SYS_dup3] {
         rules.entry(call).or_default().push(rule(in_window(1)?)?);
     }
+    rules.entry(libc::SYS_copy_file_range).or_default().push(rule(in_window(2)?)?);
     rules.entry(libc::SYS_mmap).or_default().push(rule(in_window(4)?)?);
+    // Shared mappings of files are rare enough to look at all of them, so that a device is mapped by any number.
+    let file_is_shared = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
+    rules.entry(libc::SYS_mmap).or_default().push(rule(vec![
+        masked(3, file_is_shared, libc::MAP_SHARED as u64)?,
+        condition(4, SeccompCmpOp::Ne, u64::from(window::PASSAGE))?,
+    ])?);
     for command in [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFL] {
         let mut conditions = in_window(0)?;
         conditions.push(equals(1, command as u64)?);
         rules.entry(libc::SYS_fcntl).or_default().push(rule(conditions)?);
+    }
+    // What a device's mapping must have answered for before it happens.
+    let shares_memory = libc::CLONE_VM as u64;
+    rules.entry(libc::SYS_clone).or_default().push(rule(vec![masked(0, shares_memory, 0)?])?);
+    rules.entry(libc::SYS_madvise).or_default().push(rule(vec![equals(2, libc::MADV_DONTNEED as u64)?])?);
+    for (call, signal) in [(libc::SYS_kill, 1), (libc::SYS_tkill, 1), (libc::SYS_tgkill, 2)] {
+        rules.entry(call).or_default().push(rule(vec![equals(signal, libc::SIGKILL as u64)?])?);
     }
     for kind in IOCTL_KINDS {
         rules.entry(libc::SYS_ioctl).or_default().push(rule(vec![masked(1, 0xff00, u64::from(kind) << 8)?])?);
@@ -182,7 +206,8 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
             }
         }
     }
-    // Rare calls, always trapped: they name files in memory or by ranges, or change what descriptors mean.
+    // Rare calls, always trapped: they name files in memory or by ranges, or change what descriptors mean, or what is
+    // mapped.
     for call in [
         libc::SYS_openat2,
         libc::SYS_creat,
@@ -193,6 +218,9 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
         libc::SYS_io_submit,
         libc::SYS_io_uring_setup,
         libc::SYS_close_range,
+        libc::SYS_mremap,
+        libc::SYS_fork,
+        libc::SYS_clone3,
         libc::SYS_execve,
         libc::SYS_execveat,
         libc::SYS_chroot,
@@ -216,6 +244,7 @@ fn compat_rules() -> io::Result<Rules> {
     for call in [i386::DUP2, i386::DUP3] {
         rules.entry(call).or_default().push(rule(in_window(1)?)?);
     }
+    rules.entry(i386::MMAP2).or_default().push(rule(in_window(4)?)?);
     for kind in IOCTL_KINDS {
         rules.entry(i386::IOCTL).or_default().push(rule(vec![masked(1, 0xff00, u64::from(kind) << 8)?])?);
     }

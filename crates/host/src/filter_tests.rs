@@ -163,3 +163,35 @@ fn nothing_is_killed_or_traced() {
         }
     }
 }
+
+#[test]
+fn mappings_are_followed() {
+    let shared = libc::MAP_SHARED as u64;
+    let anonymous = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+    // A device's number may lie outside of the window; what maps its pages comes by 767, and must not be trapped again.
+    assert_eq!(both(libc::SYS_mmap, [0, 4096, 3, shared, 5, 0]), TRAPPED);
+    assert_eq!(both(libc::SYS_mmap, [0, 4096, 3, shared, 767, 0]), ALLOWED);
+    assert_eq!(both(libc::SYS_mmap, [0, 4096, 3, anonymous, 5, 0]), ALLOWED);
+    assert_eq!(both(libc::SYS_mmap, [0, 4096, 3, libc::MAP_PRIVATE as u64, 5, 0]), ALLOWED, "a library");
+    assert_eq!(both(libc::SYS_munmap, [0, 4096, 0, 0, 0, 0]), ALLOWED);
+    assert_eq!(both(libc::SYS_mremap, [0, 4096, 8192, 0, 0, 0]), TRAPPED);
+    for (advice, expected) in [(libc::MADV_DONTNEED, TRAPPED), (libc::MADV_FREE, ALLOWED)] {
+        assert_eq!(both(libc::SYS_madvise, [0, 4096, advice as u64, 0, 0, 0]), expected, "{advice}");
+    }
+}
+
+#[test]
+fn ends_of_processes_and_forks_are_followed() {
+    for (signal, expected) in [(libc::SIGKILL, TRAPPED), (libc::SIGTERM, ALLOWED)] {
+        let signal = signal as u64;
+        assert_eq!(both(libc::SYS_kill, [9, signal, 0, 0, 0, 0]), expected);
+        assert_eq!(both(libc::SYS_tkill, [9, signal, 0, 0, 0, 0]), expected);
+        assert_eq!(both(libc::SYS_tgkill, [9, 9, signal, 0, 0, 0]), expected);
+    }
+    let (thread, vfork) = (libc::CLONE_VM | libc::CLONE_THREAD, libc::CLONE_VM | libc::CLONE_VFORK);
+    for (flags, expected) in [(libc::SIGCHLD, TRAPPED), (thread, ALLOWED), (vfork, ALLOWED)] {
+        assert_eq!(both(libc::SYS_clone, [flags as u64, 0, 0, 0, 0, 0]), expected, "{flags:#x}");
+    }
+    assert_eq!(both(libc::SYS_fork, [0; 6]), TRAPPED);
+    assert_eq!(both(libc::SYS_vfork, [0; 6]), ALLOWED);
+}

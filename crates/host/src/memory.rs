@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use ioctlab_kernel::{BadAddress, UserMemory, UserPtr};
+use ioctlab_kernel::{BadAddress, MappingId, UserMemory, UserPtr};
 
+use crate::store;
 use crate::sys::memory as raw;
 
 /// A page, in bytes. An access that stays within one needs no look at what is mapped beside it.
@@ -16,6 +17,8 @@ const PAGE: u64 = 4096;
 /// left is `/proc/PID/mem`, which overrides protections; there the mappings are looked up first.
 pub(crate) struct ClientMemory {
     thread: i32,
+    /// The device number of the file that mappings of devices are of.
+    device: u64,
     fallback: Option<Proc>,
     fetched: Option<Fetched>,
 }
@@ -32,8 +35,8 @@ struct Proc {
 }
 
 impl ClientMemory {
-    pub(crate) fn new(thread: i32) -> Self {
-        Self { thread, fallback: None, fetched: None }
+    pub(crate) fn new(thread: i32, device: u64) -> Self {
+        Self { thread, device, fallback: None, fetched: None }
     }
 
     /// Copies an argument whose place and size are known before anything else is.
@@ -144,6 +147,59 @@ impl UserMemory for ClientMemory {
         };
         if written == from.len() { Ok(()) } else { Err(BadAddress) }
     }
+
+    fn check_writable(&mut self, to: UserPtr, length: usize) -> Result<(), BadAddress> {
+        if self.allowed(to.0, length, |mapping| mapping.writable) == length {
+            Ok(())
+        } else {
+            Err(BadAddress)
+        }
+    }
+
+    fn mapping_from(&mut self, address: UserPtr) -> Option<MappingId> {
+        let found = mapped(self.thread, address.0, true)?;
+        device_mapping(&found, self.device)
+    }
+}
+
+/// The device's mapping that has `address` in it, in a process's address space.
+pub(crate) fn mapping_at(process: i32, address: u64, device: u64) -> Option<MappingId> {
+    device_mapping(&mapped(process, address, false)?, device)
+}
+
+/// Only mappings of devices have files on this device number.
+fn device_mapping(found: &raw::MappedFile, device: u64) -> Option<MappingId> {
+    if found.device != device { None } else { store::mapping_in_path(&found.path) }
+}
+
+/// What is mapped at an address, or (`or_above`) the first thing above it.
+fn mapped(process: i32, address: u64, or_above: bool) -> Option<raw::MappedFile> {
+    let maps = File::open(format!("/proc/{process}/maps")).ok()?;
+    match raw::mapped_file(&maps, address, or_above) {
+        Ok(found) => Some(found),
+        // Before Linux 6.11 there is only the text.
+        Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => {
+            mapped_in_text(&std::fs::read_to_string(format!("/proc/{process}/maps")).ok()?, address, or_above)
+        }
+        Err(_) => None,
+    }
+}
+
+fn mapped_in_text(text: &str, address: u64, or_above: bool) -> Option<raw::MappedFile> {
+    text.lines().find_map(|line| {
+        // `START-END PERMISSIONS OFFSET MAJOR:MINOR INODE   PATH`
+        let mut fields = line.splitn(6, ' ');
+        let (start, end) = fields.next()?.split_once('-')?;
+        let start = u64::from_str_radix(start, 16).ok()?;
+        let end = u64::from_str_radix(end, 16).ok()?;
+        if address >= end || address < start && !or_above {
+            return None;
+        }
+        let (major, minor) = fields.nth(2)?.split_once(':')?;
+        let (major, minor) = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
+        let path = fields.nth(1).unwrap_or_default().trim_start().as_bytes().to_vec();
+        Some(raw::MappedFile { device: rustix::fs::makedev(major, minor), path })
+    })
 }
 
 /// Bytes that stand for a caller's memory, from address 0 on: data that arrived by another way than a trapped call.

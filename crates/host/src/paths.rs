@@ -48,6 +48,12 @@ pub(crate) fn find(run: &Run, named: &Named<'_>) -> Option<Place> {
     }
     match run.tree.isolation {
         Isolation::Namespace => {
+            // Nodes that aren't in /dev can't be put where they should be: they are known by their paths alone.
+            if named.path.starts_with(b"/proc/")
+                && let Some(node) = run.tree.node_elsewhere(&normalise(named.path))
+            {
+                return Some(Place::Node(node));
+            }
             let stat = look_up(run, named)?;
             run.tree.node_of(&stat).map(|file| Place::Node(file.node))
         }

@@ -5,7 +5,9 @@ use std::io;
 use rustix::process::{Pid, WaitOptions};
 use rustix::thread::UnshareFlags;
 
-use crate::sys::{memory, process, seccomp};
+use crate::isolation::enter_user_namespace;
+use crate::sys::userfault::{self, Userfault};
+use crate::sys::{memory, process, ptrace, seccomp};
 
 /// Runs `attempt` in a child; its error's number, or 0, is the child's exit status.
 fn in_child(attempt: impl FnOnce() -> io::Result<()>) -> Result<(), i32> {
@@ -49,7 +51,7 @@ pub fn seccomp_listener() -> Result<(), i32> {
 /// # Errors
 /// The errno of the step that was refused.
 pub fn user_namespace() -> Result<(), i32> {
-    in_child(enter_user_namespace)
+    in_child(|| Ok(enter_user_namespace(UnshareFlags::empty())?))
 }
 
 /// Whether things may be mounted in such a namespace.
@@ -61,8 +63,7 @@ pub fn mount_namespace() -> Result<(), i32> {
         let privileged =
             rustix::process::geteuid().is_root() && process::unshare(UnshareFlags::NEWNS).is_ok();
         if !privileged {
-            enter_user_namespace()?;
-            process::unshare(UnshareFlags::NEWNS)?;
+            enter_user_namespace(UnshareFlags::NEWNS)?;
         }
         use rustix::mount::{MountFlags, MountPropagationFlags};
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
@@ -71,34 +72,46 @@ pub fn mount_namespace() -> Result<(), i32> {
     })
 }
 
-fn enter_user_namespace() -> io::Result<()> {
-    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    process::unshare(UnshareFlags::NEWUSER)?;
-    std::fs::write("/proc/self/setgroups", "deny")?;
-    std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
-    std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
-}
-
 /// Whether a child's memory can be read by `process_vm_readv`.
 ///
 /// # Errors
 /// The errno.
 pub fn process_vm_readv() -> Result<(), i32> {
     let word = 0x1234_5678_u32.to_ne_bytes();
+    let mut copy = [0; 4];
+    match with_child(|pid| memory::read(pid, word.as_ptr() as u64, &mut copy))? {
+        4 => Ok(()),
+        _ => Err(libc::EFAULT),
+    }
+}
+
+/// Whether a child can be made to make system calls: mappings are made so.
+///
+/// # Errors
+/// The errno.
+pub fn ptrace() -> Result<(), i32> {
+    with_child(|pid| ptrace::seize(pid).map(drop))
+}
+
+/// Whether a process can be watched for what it does to its mappings.
+///
+/// # Errors
+/// The errno.
+pub fn userfaultfd() -> Result<(), i32> {
+    in_child(|| Userfault::set_up(userfault::create()?).map(drop))
+}
+
+/// Tries something on a child that waits to be killed.
+fn with_child<T>(attempt: impl FnOnce(i32) -> io::Result<T>) -> Result<T, i32> {
     let (hold, release) = rustix::pipe::pipe().map_err(|errno| errno.raw_os_error())?;
     let pid = process::fork(|| {
         // Ends when the parent closes its end, which is the only one.
         let _ = rustix::io::read(&hold, &mut [0u8]);
     })
     .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
-    let mut copy = [0; 4];
-    let result = memory::read(pid, word.as_ptr() as u64, &mut copy);
+    let result = attempt(pid);
     process::send_signal(pid, libc::SIGKILL);
     drop(release);
     let _ = Pid::from_raw(pid).map(|child| rustix::process::waitpid(Some(child), WaitOptions::empty()));
-    match result {
-        Ok(4) => Ok(()),
-        Ok(_) => Err(libc::EFAULT),
-        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
-    }
+    result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
 }

@@ -6,23 +6,33 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ioctlab_kernel::{FileId, Kernel, UserPtr};
+use ioctlab_kernel::{Behind, FileId, Kernel, MappingId, UserPtr};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::OFlags;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use crate::backing::Backing;
+use crate::machine_memory::Memory;
 use crate::memory::Bytes;
 use crate::process::Processes;
-use crate::sys::misc;
+use crate::spaces::{SpaceId, Spaces};
+use crate::store::{Closed, Closes, Store};
+use crate::sys::{misc, userfault::Userfault};
 use crate::trace::Trace;
 
 /// What an event is about, in the upper byte of its data; the rest is a number.
 const FILE: u64 = 1 << 56;
 const PROCESS: u64 = 2 << 56;
 const RUN: u64 = 3 << 56;
+const STORE: u64 = 4 << 56;
+const SPACE: u64 = 5 << 56;
+const TIMER: u64 = 6 << 56;
 /// Events that are taken at once.
 const EVENTS: usize = 64;
 const NUMBER: u64 = (1 << 56) - 1;
+
+/// How long what a driver puts off waits, as in Linux.
+const PUT_OFF: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Gets a thread out of waiting for calls.
 pub(crate) const INTERRUPT: i32 = libc::SIGURG;
@@ -32,7 +42,18 @@ pub struct Server {
     state: Mutex<State>,
     /// Where device calls are logged, if anywhere.
     pub(crate) trace: Option<Arc<Trace>>,
+    /// The files behind descriptors, and machine memory.
+    pub(crate) store: Arc<Store>,
     epoll: Arc<OwnedFd>,
+}
+
+/// Device and inode number of what stands behind a descriptor.
+pub(crate) type Identity = (u64, u64);
+
+/// What stands behind an open file that isn't a stream.
+struct Plain {
+    identity: Identity,
+    has_contents: bool,
 }
 
 /// Everything that calls change; one lock for all of it.
@@ -42,8 +63,15 @@ pub(crate) struct State {
     /// Client processes.
     pub(crate) processes: Processes,
     trace: Option<Arc<Trace>>,
+    /// Where mappings are.
+    pub(crate) spaces: Spaces,
     backings: HashMap<FileId, Backing>,
-    inodes: HashMap<u64, FileId>,
+    plain: HashMap<FileId, Plain>,
+    identities: HashMap<Identity, FileId>,
+    store: Arc<Store>,
+    closes: Closes,
+    timer: OwnedFd,
+    timer_is_set: bool,
     /// The threads that serve runs.
     runs: HashMap<u64, i32>,
     next_run: u64,
@@ -51,26 +79,40 @@ pub(crate) struct State {
 }
 
 impl Server {
-    /// Starts serving a lab's kernel; to be called after its programs were forked, as it raises this process's limit of
-    /// descriptors. Events are looked after by a thread of their own from [`Server::watch`] on.
+    /// Starts serving a lab's kernel, whose machines have `memory`; to be called after its programs were forked, as it
+    /// raises this process's limit of descriptors, and while this process has one thread. Events are looked after by a
+    /// thread of their own from [`Server::watch`] on.
     ///
     /// # Errors
-    /// `EMFILE`, `ENOMEM`.
-    pub fn new(kernel: Kernel, trace: Option<Trace>) -> io::Result<Arc<Self>> {
+    /// `EMFILE`, `ENOMEM`, or that there is no place for machine memory.
+    pub fn new(kernel: Kernel, memory: &Memory, trace: Option<Trace>) -> io::Result<Arc<Self>> {
         raise_descriptor_limit();
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+        let store = Arc::new(Store::new()?);
+        memory.attach(&store)?;
+        let timer = rustix::time::timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
         let trace = trace.map(Arc::new);
         let state = State {
             kernel,
             processes: Processes::new(),
             trace: trace.clone(),
+            spaces: Spaces::default(),
             backings: HashMap::new(),
-            inodes: HashMap::new(),
+            plain: HashMap::new(),
+            identities: HashMap::new(),
+            store: Arc::clone(&store),
+            closes: Closes::default(),
+            timer,
+            timer_is_set: false,
             runs: HashMap::new(),
             next_run: 0,
             epoll: Arc::clone(&epoll),
         };
-        Ok(Arc::new(Self { state: Mutex::new(state), trace, epoll }))
+        Ok(Arc::new(Self { state: Mutex::new(state), trace, store, epoll }))
     }
 
     /// Starts the thread that handles what happens while no call is being served.
@@ -121,15 +163,18 @@ impl State {
     pub(crate) fn handle_pending_events(&mut self) {
         loop {
             let mut room = [MaybeUninit::uninit(); EVENTS];
-            let now = rustix::time::Timespec::default();
+            let now = Timespec::default();
             let Ok((events, _)) = epoll::wait(&*self.epoll, &mut room, Some(&now)) else { return };
             for event in &*events {
                 let data = event.data.u64();
                 let number = data & NUMBER;
                 match data & !NUMBER {
                     FILE => self.file_event(FileId(number)),
-                    PROCESS => self.processes.forget(number as i32),
+                    PROCESS => self.process_ended(number as i32),
                     RUN => self.interrupt_run(number),
+                    STORE => self.store_event(),
+                    SPACE => self.space_event(SpaceId(number)),
+                    TIMER => self.timer_event(),
                     _ => {}
                 }
             }
@@ -147,6 +192,11 @@ impl State {
     pub(crate) fn settle(&mut self) {
         while let Some(file) = self.kernel.next_changed() {
             self.show(file);
+        }
+        if !self.timer_is_set && self.kernel.has_deferred() {
+            let once = Itimerspec { it_interval: Timespec::default(), it_value: PUT_OFF };
+            self.timer_is_set =
+                rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).is_ok();
         }
     }
 
@@ -178,13 +228,37 @@ impl State {
     /// Gives an open file what stands behind its descriptors; returns the client's end, with these status flags.
     ///
     /// # Errors
-    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
     pub(crate) fn back(&mut self, file: FileId, status: OFlags) -> io::Result<OwnedFd> {
+        let behind =
+            self.kernel.file(file).and_then(|open| self.kernel.node(open.node)).map(|node| node.behind);
+        if behind == Some(Behind::File) {
+            if let Some(closes) = self.store.start_noticing()? {
+                epoll::add(&self.epoll, closes, EventData::new_u64(STORE), EventFlags::IN)?;
+            }
+            let contents = self.kernel.contents(file);
+            let (client, inode) = self.store.open(file, contents.as_deref().unwrap_or_default())?;
+            rustix::fs::fcntl_setfl(&client, status)?;
+            let identity = (self.store.device(), inode);
+            self.identities.insert(identity, file);
+            self.plain.insert(file, Plain { identity, has_contents: contents.is_some() });
+            return Ok(client);
+        }
         let (backing, client) = Backing::new(status)?;
         epoll::add(&self.epoll, &backing, EventData::new_u64(FILE | file.0), interest(false))?;
-        self.inodes.insert(backing.inode, file);
+        self.identities.insert(backing.identity, file);
         self.backings.insert(file, backing);
         Ok(client)
+    }
+
+    /// Whether a file has contents that are the kernel's to read: nothing of the driver is asked for them.
+    pub(crate) fn has_contents(&self, file: FileId) -> bool {
+        self.plain.get(&file).is_some_and(|plain| plain.has_contents)
+    }
+
+    /// Whether a file's reads and writes are a stream.
+    pub(crate) fn is_stream(&self, file: FileId) -> bool {
+        self.backings.contains_key(&file)
     }
 
     /// The kernel and a file's backing, to be used together.
@@ -192,9 +266,27 @@ impl State {
         self.backings.get_mut(&file).map(|backing| (&mut self.kernel, backing))
     }
 
-    /// The open file whose client's end has this inode number.
-    pub(crate) fn file_with_inode(&self, inode: u64) -> Option<FileId> {
-        self.inodes.get(&inode).copied()
+    /// The open file that this stands behind.
+    pub(crate) fn file_with(&self, identity: Identity) -> Option<FileId> {
+        self.identities.get(&identity).copied()
+    }
+
+    /// A thread makes a call: the one before has come to its end.
+    pub(crate) fn heard_of(&mut self, thread: i32) {
+        self.processes.heard_of(thread);
+        self.spaces.heard_of(thread);
+    }
+
+    /// Watches a process's address space.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ENOSPC`.
+    pub(crate) fn watch_space(&mut self, process: i32, faults: Userfault) -> io::Result<SpaceId> {
+        let id = self.spaces.add(process, faults);
+        if let Some(events) = self.spaces.events(id) {
+            epoll::add(&self.epoll, events, EventData::new_u64(SPACE | id.0), EventFlags::IN)?;
+        }
+        Ok(id)
     }
 
     /// The thread group of a calling thread; a process that is new here is watched for its end.
@@ -237,10 +329,81 @@ impl State {
     /// Releases a file, if it is open.
     pub(crate) fn release(&mut self, file: FileId) {
         if let Some(backing) = self.backings.remove(&file) {
-            self.inodes.remove(&backing.inode);
+            self.identities.remove(&backing.identity);
             let _ = epoll::delete(&self.epoll, &backing);
         }
+        if let Some(plain) = self.plain.remove(&file) {
+            self.identities.remove(&plain.identity);
+        }
         self.kernel.release(file);
+    }
+
+    fn process_ended(&mut self, process: i32) {
+        self.processes.forget(process);
+        self.spaces.forget(process);
+    }
+
+    /// Files and mappings have lost their last reference.
+    fn store_event(&mut self) {
+        let store = Arc::clone(&self.store);
+        while let Some(closed) = store.next_closed(&mut self.closes) {
+            match closed {
+                Closed::File(file) => self.release(file),
+                Closed::Mapping(mapping) => self.unmapped(mapping),
+            }
+        }
+    }
+
+    /// Nothing is left of a mapping, or it was never made.
+    pub(crate) fn unmapped(&mut self, mapping: MappingId) {
+        self.spaces.remove(mapping);
+        self.kernel.unmapped(mapping);
+    }
+
+    /// Processes have done something to their mappings, and wait to be let go on.
+    fn space_event(&mut self, id: SpaceId) {
+        // What others can see must have happened before one goes on, which it does when its event is read. The events come
+        // in order: one that wasn't there yet when that was taken care of isn't the next to be read.
+        while self.spaces.has_event(id) {
+            self.change_what_is_unmapped(id);
+            for part in self.spaces.next_event(id).unwrap_or_default() {
+                self.kernel.zap(part.mapping, part.first, part.pages);
+                if part.was_last {
+                    self.unmapped(part.mapping);
+                }
+            }
+        }
+    }
+
+    /// Does what the end of mappings changes for others, where it shows that they have ended.
+    fn change_what_is_unmapped(&mut self, id: SpaceId) {
+        let device = self.store.device();
+        for (mapping, page) in self.kernel.changed_by_unmapping() {
+            match page {
+                Some(page) if self.spaces.has_lost_page(id, mapping, page, device) => {
+                    self.kernel.zap(mapping, page, 1);
+                }
+                None if self.spaces.has_lost_all(id, mapping, device) => self.unmapped(mapping),
+                _ => {}
+            }
+        }
+    }
+
+    /// A process is about to end, or several (as `kill` names them): what their mappings' ends change for others is done
+    /// now. It is done once more as they end.
+    pub(crate) fn do_ahead(&mut self, target: i32) {
+        for (mapping, _) in self.kernel.changed_by_unmapping() {
+            if self.spaces.process_of(mapping).is_some_and(|process| misc::is_meant(target, process)) {
+                self.kernel.change_ahead(mapping);
+            }
+        }
+    }
+
+    fn timer_event(&mut self) {
+        let mut expirations = [0; 8];
+        let _ = rustix::io::read(&self.timer, &mut expirations);
+        self.timer_is_set = false;
+        self.kernel.retry_deferred();
     }
 
     fn file_event(&mut self, file: FileId) {

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ioctlab_abi::describe;
-use ioctlab_kernel::{FileId, Kernel, Request, Segment, UserPtr};
+use ioctlab_abi::{Errno, describe};
+use ioctlab_kernel::{FileId, Kernel, MmapCall, Request, Segment, UserPtr};
 
 use crate::memory::ClientMemory;
 use crate::sys::seccomp::Answer;
@@ -38,7 +38,12 @@ impl Trace {
             Answer::Fail(errno) => write!(line, "-1 {errno}"),
             Answer::Continue => write!(line, "{}", record.otherwise),
             Answer::Given(number) => write!(line, "{number}"),
+            Answer::Made(value @ -4095..=-1) => write!(line, "-1 {}", Errno::from_raw(-value as i32)),
+            Answer::Made(value) => write!(line, "{value:#x}"),
         };
+        if !record.reason.is_empty() {
+            let _ = write!(line, " ({})", record.reason);
+        }
         let _ = writeln!(line, " <{}.{:06}>", took.as_secs(), took.subsec_micros());
         self.write(&line);
     }
@@ -57,11 +62,13 @@ pub(crate) struct Record {
     rest: String,
     /// What is said of the result if the kernel goes on with the call.
     otherwise: &'static str,
+    /// Why the result is what it is, where that is not the driver's doing.
+    reason: String,
 }
 
 impl Record {
     fn new(text: String) -> Self {
-        Self { text, rest: String::new(), otherwise: "?" }
+        Self { text, rest: String::new(), otherwise: "?", reason: String::new() }
     }
 
     pub(crate) fn open(path: &[u8], flags: i32) -> Self {
@@ -90,7 +97,8 @@ impl Record {
 
     pub(crate) fn read(kernel: &Kernel, file: FileId, descriptor: u64, segment: Segment) -> Self {
         let text = format!("read({}, ", name(kernel, file, descriptor));
-        Self { text, rest: format!("{:#x}, {})", segment.base.0, segment.length), otherwise: WAITS }
+        let rest = format!("{:#x}, {})", segment.base.0, segment.length);
+        Self { rest, otherwise: WAITS, ..Self::new(text) }
     }
 
     /// Shows what a read returned in place of the buffer's address.
@@ -108,6 +116,22 @@ impl Record {
     ) -> Self {
         let data = words(memory, segment.base, segment.length);
         Self::new(format!("write({}, {data}, {})", name(kernel, file, descriptor), segment.length))
+    }
+
+    pub(crate) fn mmap(kernel: &Kernel, file: FileId, descriptor: u64, call: &MmapCall, flags: i32) -> Self {
+        let kind = if call.shared { "MAP_SHARED" } else { "MAP_PRIVATE" };
+        let access = if call.writable { "PROT_READ|PROT_WRITE" } else { "PROT_READ" };
+        let fixed = if flags & libc::MAP_FIXED != 0 { "|MAP_FIXED" } else { "" };
+        let (length, offset) = (call.length, call.offset);
+        Self::new(format!(
+            "mmap({length}, {access}, {kind}{fixed}, {}, {offset:#x})",
+            name(kernel, file, descriptor)
+        ))
+    }
+
+    /// Says why the result is what it is.
+    pub(crate) fn explain(&mut self, reason: &str) {
+        reason.clone_into(&mut self.reason);
     }
 
     pub(crate) fn vectored(

@@ -10,6 +10,10 @@ pub(crate) const SIZE: usize = 256;
 /// The highest number of the window.
 pub(crate) const LAST: u32 = FIRST + SIZE as u32 - 1;
 
+/// The number by which a program is passed the file that it is made to map; just below the window, so that an `mmap` of it
+/// isn't trapped.
+pub(crate) const PASSAGE: u32 = FIRST - 1;
+
 /// A number's place in the window, or `None` outside of it.
 ///
 /// A descriptor is an `int`: the upper half of its register counts for nothing, as in Linux.

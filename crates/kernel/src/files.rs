@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::mappings::Mappings;
 use crate::{
-    CallResult, Errno, FileId, Node, NodeId, Opener, PollEvents, Request, Stop, Subsystem, UserMemory,
-    UserPtr,
+    Behind, CallResult, Errno, FileId, MappingId, Node, NodeId, Opener, PollEvents, Request, Subsystem,
+    UserMemory, UserPtr,
 };
 
 /// One more than the highest address that a process may name on x86-64 with four-level page tables (`TASK_SIZE_MAX`).
-const ADDRESS_LIMIT: u64 = 0x7fff_ffff_f000;
+pub(crate) const ADDRESS_LIMIT: u64 = 0x7fff_ffff_f000;
 
 /// The access mode of an open file (`O_ACCMODE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,18 +56,28 @@ pub struct OpenFile {
     subsystem: usize,
 }
 
+/// An open file description, and what keeps it.
+struct Entry {
+    open: OpenFile,
+    /// What refers to it: all its descriptors together count as one, each mapping as one more.
+    references: usize,
+    /// There are descriptors of it.
+    described: bool,
+}
+
 /// A lab's devices and open files.
 pub struct Kernel {
     nodes: Vec<Node>,
     subsystems: Vec<Box<dyn Subsystem>>,
-    files: BTreeMap<FileId, OpenFile>,
+    files: BTreeMap<FileId, Entry>,
     next_file: u64,
+    pub(crate) mappings: Mappings,
 }
 
 impl Kernel {
     /// A kernel with these subsystems and nodes; a node's `subsystem` is a place in `subsystems`.
     pub fn new(subsystems: Vec<Box<dyn Subsystem>>, nodes: Vec<Node>) -> Self {
-        Self { nodes, subsystems, files: BTreeMap::new(), next_file: 1 }
+        Self { nodes, subsystems, files: BTreeMap::new(), next_file: 1, mappings: Mappings::new() }
     }
 
     /// The lab's device nodes; a [`NodeId`] is a place here.
@@ -81,7 +92,7 @@ impl Kernel {
 
     /// What is known of an open file.
     pub fn file(&self, file: FileId) -> Option<&OpenFile> {
-        self.files.get(&file)
+        self.files.get(&file).map(|entry| &entry.open)
     }
 
     /// How many files are open.
@@ -105,14 +116,37 @@ impl Kernel {
         let file = FileId(self.next_file);
         self.subsystems.get_mut(subsystem).ok_or(Errno::ENXIO)?.open(device, file, access, opener)?;
         self.next_file = self.next_file.saturating_add(1);
-        self.files.insert(file, OpenFile { node, access, flags, subsystem });
+        let open = OpenFile { node, access, flags, subsystem };
+        self.files.insert(file, Entry { open, references: 1, described: true });
         Ok(file)
     }
 
-    /// The last reference to a file is gone. A file that is not open is left alone.
+    /// The last descriptor of a file is gone. The driver is told when its last mapping is gone, too. A file that has no
+    /// descriptors is left alone.
     pub fn release(&mut self, file: FileId) {
-        if let Some(open) = self.files.remove(&file)
-            && let Some(subsystem) = self.subsystems.get_mut(open.subsystem)
+        if let Some(entry) = self.files.get_mut(&file)
+            && core::mem::take(&mut entry.described)
+        {
+            self.let_go(file);
+        }
+    }
+
+    /// Something more refers to a file.
+    pub(crate) fn hold(&mut self, file: FileId) {
+        if let Some(entry) = self.files.get_mut(&file) {
+            entry.references = entry.references.saturating_add(1);
+        }
+    }
+
+    /// Something refers to a file no longer; the driver's `release` comes with the last.
+    pub(crate) fn let_go(&mut self, file: FileId) {
+        let Some(entry) = self.files.get_mut(&file) else { return };
+        entry.references = entry.references.saturating_sub(1);
+        if entry.references > 0 {
+            return;
+        }
+        if let Some(entry) = self.files.remove(&file)
+            && let Some(subsystem) = self.subsystems.get_mut(entry.open.subsystem)
         {
             subsystem.release(file);
         }
@@ -121,7 +155,8 @@ impl Kernel {
     /// `read`.
     ///
     /// # Errors
-    /// In the VFS's order: [`Errno::EBADF`] if the file is not open for reading, [`Errno::EFAULT`] if the buffer can't be a
+    /// In the VFS's order: [`Errno::EBADF`] if the file is not open for reading, [`Errno::EINVAL`] if its driver doesn't
+    /// read, [`Errno::EFAULT`] if the buffer can't be a
     /// process's, [`Errno::EINVAL`] for a count beyond `SSIZE_MAX`; then the driver's.
     pub fn read(
         &mut self,
@@ -130,10 +165,12 @@ impl Kernel {
         count: u64,
         memory: &mut dyn UserMemory,
     ) -> CallResult<usize> {
-        let (open, subsystem) = self.lookup(file)?;
+        let (open, _) = self.lookup(file)?;
         if !open.access.read {
             return Err(Errno::EBADF.into());
         }
+        self.check_reads(open.node)?;
+        let (_, subsystem) = self.lookup(file)?;
         let count = transfer_size(to, count)?;
         subsystem.read(file, to, count, memory)
     }
@@ -149,10 +186,12 @@ impl Kernel {
         count: u64,
         memory: &mut dyn UserMemory,
     ) -> CallResult<usize> {
-        let (open, subsystem) = self.lookup(file)?;
+        let (open, _) = self.lookup(file)?;
         if !open.access.write {
             return Err(Errno::EBADF.into());
         }
+        self.check_reads(open.node)?;
+        let (_, subsystem) = self.lookup(file)?;
         let count = transfer_size(from, count)?;
         subsystem.write(file, from, count, memory)
     }
@@ -200,19 +239,52 @@ impl Kernel {
         }
     }
 
+    /// What reading a file gives, if it has contents of its own; see [`Subsystem::contents`].
+    pub fn contents(&self, file: FileId) -> Option<Vec<u8>> {
+        self.serving(file)?.contents(file)
+    }
+
+    /// See [`Subsystem::changed_by_unmapping`].
+    pub fn changed_by_unmapping(&self) -> Vec<(MappingId, Option<u64>)> {
+        self.subsystems.iter().flat_map(|s| s.changed_by_unmapping()).collect()
+    }
+
+    /// See [`Subsystem::change_ahead`].
+    pub fn change_ahead(&mut self, mapping: MappingId) {
+        self.subsystems.iter_mut().for_each(|s| s.change_ahead(mapping));
+    }
+
+    /// Whether something is to be tried again after a second; see [`Subsystem::has_deferred`].
+    pub fn has_deferred(&self) -> bool {
+        self.subsystems.iter().any(|s| s.has_deferred())
+    }
+
+    /// Tries again what was put off.
+    pub fn retry_deferred(&mut self) {
+        self.subsystems.iter_mut().for_each(|s| s.retry_deferred());
+    }
+
     /// The next file whose unread data has grown. To be drained after every call.
     pub fn next_changed(&mut self) -> Option<FileId> {
         self.subsystems.iter_mut().find_map(|s| s.next_changed())
     }
 
-    fn lookup(&mut self, file: FileId) -> Result<(OpenFile, &mut Box<dyn Subsystem>), Stop> {
-        let open = *self.files.get(&file).ok_or(Errno::EBADF)?;
+    /// A driver without `read` and `write` is EINVAL before the buffer is looked at.
+    fn check_reads(&self, node: NodeId) -> Result<(), Errno> {
+        match self.node(node) {
+            Some(node) if node.behind == Behind::File => Err(Errno::EINVAL),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn lookup(&mut self, file: FileId) -> Result<(OpenFile, &mut Box<dyn Subsystem>), Errno> {
+        let open = self.files.get(&file).ok_or(Errno::EBADF)?.open;
         let subsystem = self.subsystems.get_mut(open.subsystem).ok_or(Errno::ENXIO)?;
         Ok((open, subsystem))
     }
 
     fn serving(&self, file: FileId) -> Option<&dyn Subsystem> {
-        let open = self.files.get(&file)?;
+        let open = self.file(file)?;
         self.subsystems.get(open.subsystem).map(|s| &**s)
     }
 }

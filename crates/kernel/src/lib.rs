@@ -22,14 +22,19 @@
 extern crate alloc;
 
 mod files;
+mod mappings;
+mod memory;
 mod node;
 mod subsystem;
 mod vectored;
 
 pub use files::{Access, Kernel, OpenFile};
 pub use ioctlab_chardev::{
-    BadAddress, CallResult, Errno, FileId, PollEvents, Request, Stop, UserMemory, UserPtr,
+    BadAddress, CallResult, Errno, FileId, Frame, Mapping, MappingId, MmapRequest, PAGE_SIZE, PollEvents,
+    Request, Stop, UserMemory, UserPtr,
 };
-pub use node::{DeviceNumber, Node, NodeId};
+pub use mappings::MmapCall;
+pub use memory::MachineMemory;
+pub use node::{Behind, DeviceNumber, Node, NodeId};
 pub use subsystem::{Opener, Subsystem};
 pub use vectored::{Segment, each_segment};

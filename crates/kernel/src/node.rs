@@ -1,4 +1,4 @@
-//! Device nodes: what `/dev` shows.
+//! Device nodes: what `/dev` shows, and `/proc` where a driver has files there.
 
 use alloc::string::String;
 
@@ -15,13 +15,24 @@ pub struct DeviceNumber {
     pub minor: u32,
 }
 
-/// A character device node.
+/// What stands behind the descriptors of a node's open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Behind {
+    /// A stream: reads take records off it, and may wait for them.
+    Stream,
+    /// A file that is always ready: it is controlled, mapped, or has contents that don't change once it is open.
+    File,
+}
+
+/// A device node, or a file that a driver has elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Absolute path, without symbolic links: `/dev/xen/evtchn`.
     pub path: String,
-    /// The number that `stat` reports in `st_rdev`.
-    pub number: DeviceNumber,
+    /// The number that `stat` reports in `st_rdev`; `None` for a regular file.
+    pub number: Option<DeviceNumber>,
+    /// What its open files are like.
+    pub behind: Behind,
     /// Permission bits, as devtmpfs makes the node (misc devices: 0600).
     pub permissions: u32,
     /// The subsystem that serves it, by its place in the lab.

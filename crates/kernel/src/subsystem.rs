@@ -1,7 +1,10 @@
 //! What a machine with its drivers looks like to the kernel.
 
 use crate::Access;
-use ioctlab_chardev::{CallResult, Errno, FileId, PollEvents, Request, UserMemory, UserPtr};
+use alloc::vec::Vec;
+use ioctlab_chardev::{
+    CallResult, Errno, FileId, Mapping, MappingId, MmapRequest, PollEvents, Request, UserMemory, UserPtr,
+};
 
 /// Who opens a file, as far as drivers care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,50 @@ pub trait Subsystem: Send {
         argument: u64,
         memory: &mut dyn UserMemory,
     ) -> CallResult<i64>;
+
+    /// `mmap`. What is mapped stays the driver's until it was told of [`unmapped`](Self::unmapped).
+    ///
+    /// # Errors
+    /// The driver's; [`Errno::ENODEV`] if it maps nothing.
+    fn mmap(&mut self, file: FileId, request: &MmapRequest) -> Result<Mapping, Errno> {
+        let _ = (file, request);
+        Err(Errno::ENODEV)
+    }
+
+    /// Pages of a mapping, counted from its first, are in the address space no longer. They may have been so before.
+    fn zap(&mut self, mapping: MappingId, first: u64, pages: u64) {
+        let _ = (mapping, first, pages);
+    }
+
+    /// Nothing is left of a mapping (`vm_operations_struct::close`, the last one); called exactly once for each.
+    fn unmapped(&mut self, mapping: MappingId) {
+        let _ = mapping;
+    }
+
+    /// Mappings whose end changes the contents of their pages, in a way that others who have them mapped can see: the process
+    /// that unmaps one isn't let go on before that. By mapping, and the page that matters; `None` if it is the last.
+    fn changed_by_unmapping(&self) -> Vec<(MappingId, Option<u64>)> {
+        Vec::new()
+    }
+
+    /// A mapping is about to be unmapped as its process ends: what that changes for others is done now, and once more then.
+    fn change_ahead(&mut self, mapping: MappingId) {
+        let _ = mapping;
+    }
+
+    /// What reading a file gives, if it has contents of its own that don't change.
+    fn contents(&self, file: FileId) -> Option<Vec<u8>> {
+        let _ = file;
+        None
+    }
+
+    /// Whether something waits to be tried again, which Linux does by a timer of a second.
+    fn has_deferred(&self) -> bool {
+        false
+    }
+
+    /// Tries again what waits for that.
+    fn retry_deferred(&mut self) {}
 
     /// What `poll` reports now.
     fn poll(&self, file: FileId) -> PollEvents;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use ioctlab_kernel::{
-    Access, BadAddress, CallResult, DeviceNumber, Errno, FileId, Kernel, Node, NodeId, Opener, PollEvents,
-    Request, Stop, Subsystem, UserMemory, UserPtr,
+    Access, BadAddress, CallResult, DeviceNumber, Errno, FileId, Frame, Kernel, Mapping, MappingId, MmapCall,
+    MmapRequest, Node, NodeId, Opener, PollEvents, Request, Stop, Subsystem, UserMemory, UserPtr,
 };
 
 /// What a driver was told, in order.
@@ -49,6 +49,21 @@ impl Subsystem for Recorder {
         Err(Errno::ENOSYS.into())
     }
 
+    fn mmap(&mut self, file: FileId, request: &MmapRequest) -> Result<Mapping, Errno> {
+        let MmapRequest { mapping, page, pages, shared, writable } = *request;
+        self.note(format!("mmap {} {} {page}+{pages} {shared} {writable}", file.0, mapping.0));
+        let frames = (page..page + pages).map(Frame).collect();
+        if page == 9 { Err(Errno::ENOENT) } else { Ok(Mapping { frames, read_only: false, inherited: true }) }
+    }
+
+    fn zap(&mut self, mapping: MappingId, first: u64, pages: u64) {
+        self.note(format!("zap {} {first}+{pages}", mapping.0));
+    }
+
+    fn unmapped(&mut self, mapping: MappingId) {
+        self.note(format!("unmapped {}", mapping.0));
+    }
+
     fn poll(&self, _: FileId) -> PollEvents {
         PollEvents::OUT
     }
@@ -88,7 +103,8 @@ fn kernel() -> (Kernel, Log) {
     let log = Log::default();
     let node = |device, subsystem| Node {
         path: format!("/dev/x{device}"),
-        number: DeviceNumber { major: 10, minor: 1 },
+        number: Some(DeviceNumber { major: 10, minor: 1 }),
+        behind: ioctlab_kernel::Behind::Stream,
         permissions: 0o600,
         subsystem,
         device,
@@ -169,4 +185,75 @@ fn buffers_are_checked_as_the_vfs_does() {
         assert_eq!(result, expected.map_err(Stop::Fail), "{count} bytes at {address:#x}");
     }
     assert_eq!(taken(&log).len(), 5, "a refused call never reaches the driver");
+}
+
+const SHARED: MmapCall = MmapCall { offset: 0x1000, length: 0x2000, shared: true, writable: true };
+
+#[test]
+fn a_file_lasts_as_long_as_its_mappings() {
+    for descriptors_go_first in [true, false] {
+        let (mut kernel, log) = kernel();
+        let file = kernel.open(NodeId(0), Access::from_flags(2), 0, OPENER).expect("the driver agrees");
+        let (first, mapping) = kernel.mmap(file, &SHARED).expect("the driver agrees");
+        let (second, _) = kernel.mmap(file, &SHARED).expect("the driver agrees");
+        assert_eq!(mapping.frames, [Frame(1), Frame(2)]);
+        assert_eq!((kernel.mapped_file(first), kernel.mappings()), (Some(file), 2));
+        kernel.zap(first, 1, 1);
+        assert_eq!(
+            taken(&log),
+            ["open 0 1 3", "mmap 1 1 1+2 true true", "mmap 1 2 1+2 true true", "zap 1 1+1"]
+        );
+        kernel.unmapped(first);
+        if descriptors_go_first {
+            kernel.release(file);
+            kernel.release(file);
+            assert_eq!(taken(&log), ["unmapped 1"], "still mapped");
+            kernel.unmapped(second);
+            assert_eq!(taken(&log), ["unmapped 2", "release 1"]);
+        } else {
+            kernel.unmapped(second);
+            assert_eq!(taken(&log), ["unmapped 1", "unmapped 2"], "still open");
+            kernel.release(file);
+            assert_eq!(taken(&log), ["release 1"]);
+        }
+        kernel.unmapped(second);
+        kernel.zap(second, 0, 1);
+        kernel.release(file);
+        assert!(taken(&log).is_empty(), "what is gone is gone");
+        assert_eq!((kernel.open_files(), kernel.mappings()), (0, 0));
+    }
+}
+
+#[test]
+fn mmap_is_refused_in_linuxs_order() {
+    let readable = Access::from_flags(0);
+    let cases = [
+        (readable, MmapCall { offset: 1, length: 0, ..SHARED }, Errno::EINVAL),
+        (readable, MmapCall { length: 0, ..SHARED }, Errno::EINVAL),
+        (readable, MmapCall { length: u64::MAX, ..SHARED }, Errno::ENOMEM),
+        (readable, SHARED, Errno::EACCES),
+        (Access::from_flags(1), MmapCall { shared: false, writable: false, ..SHARED }, Errno::EACCES),
+        (Access::from_flags(3), MmapCall { writable: false, ..SHARED }, Errno::EACCES),
+        (Access::from_flags(2), MmapCall { offset: 0x9000, ..SHARED }, Errno::ENOENT),
+    ];
+    for (access, call, errno) in cases {
+        let (mut kernel, log) = kernel();
+        let file = kernel.open(NodeId(0), access, 0, OPENER).expect("the driver agrees");
+        taken(&log);
+        assert_eq!(kernel.mmap(file, &call).err(), Some(errno), "{access:?} {call:?}");
+        assert_eq!(
+            taken(&log).len(),
+            usize::from(errno == Errno::ENOENT),
+            "only the driver's own errors are its own"
+        );
+        kernel.release(file);
+        assert_eq!((taken(&log).len(), kernel.mappings()), (1, 0), "nothing is left to wait for");
+    }
+    let (mut kernel, _) = kernel();
+    let file = kernel.open(NodeId(0), readable, 0, OPENER).expect("the driver agrees");
+    assert!(kernel.mmap(file, &MmapCall { writable: false, length: 1, ..SHARED }).is_ok());
+    assert!(
+        kernel.mmap(file, &MmapCall { shared: false, ..SHARED }).is_ok(),
+        "a private page is one's own to write"
+    );
 }

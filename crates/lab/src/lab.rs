@@ -1,6 +1,6 @@
 //! A lab, wired up.
 
-use ioctlab_kernel::{Kernel, Subsystem};
+use ioctlab_kernel::{Kernel, MachineMemory, Subsystem};
 
 use crate::config;
 use crate::xen::{XenHost, XenRequest};
@@ -18,16 +18,20 @@ pub enum Request {
 }
 
 impl Lab {
-    /// Sets up what a lab file describes: the lab, to act on it from outside, and the kernel, to serve.
+    /// Sets up what a lab file describes: the lab, to act on it from outside, and the kernel, to serve. Its machines have
+    /// `memory`.
     ///
     /// # Errors
     /// A sentence that says what can't be had, and why.
-    pub fn new(config: &config::Lab) -> Result<(Self, Kernel), String> {
+    pub fn new(
+        config: &config::Lab,
+        memory: &(impl MachineMemory + Clone + 'static),
+    ) -> Result<(Self, Kernel), String> {
         let mut subsystems: Vec<Box<dyn Subsystem>> = Vec::new();
         let mut nodes = Vec::new();
         let mut lab = Self { xen: None };
         if let Some(xen) = &config.xen {
-            let host = XenHost::new(xen)?;
+            let host = XenHost::new(xen, Box::new(memory.clone()))?;
             nodes.extend(XenHost::nodes(xen, subsystems.len()));
             lab.xen = Some(host.handle());
             subsystems.push(Box::new(host));

@@ -14,6 +14,8 @@ fn generous() -> Facts {
         user_namespace: Ok(()),
         mount_namespace: Ok(()),
         process_vm_readv: Ok(()),
+        ptrace: Ok(()),
+        userfaultfd: Ok(()),
     };
     Facts {
         release: "6.12.5-amd64".into(),
@@ -122,6 +124,27 @@ fn client_memory_by_other_means() {
 }
 
 #[test]
+fn mappings_need_ptrace_and_are_watched_by_userfaultfd() {
+    let expected = "Missing mapping: ptrace: Operation not permitted (os error 1) [kernel.yama.ptrace_scope is 3: `sysctl \
+                    kernel.yama.ptrace_scope=1` as root]";
+    finds(expected, true, |facts| {
+        facts.probes.ptrace = Err(EPERM);
+        facts.ptrace_scope = Some(3);
+    });
+    let expected = "Missing watching: userfaultfd: Operation not permitted (os error 1) [a container with --security-opt \
+                    seccomp=unconfined, or a profile that allows userfaultfd(2)]";
+    finds(expected, true, |facts| {
+        facts.probes.userfaultfd = Err(EPERM);
+        facts.filters = 1;
+    });
+    let (bad, can_run) = findings(|facts| facts.pidfd_getfd = Some(Err(EPERM)));
+    assert!(
+        bad[1].starts_with("Limited watching: userfaultfd can't be taken from a child") && can_run,
+        "{bad:?}"
+    );
+}
+
+#[test]
 fn namespaces() {
     let user = |errno, expected: &str, change: fn(&mut Facts)| {
         let (bad, can_run) = findings(|facts| {
@@ -166,6 +189,8 @@ fn this_machine() {
         user_namespace: Err(EPERM),
         mount_namespace: Err(EPERM),
         process_vm_readv: Err(EPERM),
+        ptrace: Err(EPERM),
+        userfaultfd: Err(EPERM),
     };
     assert!(!report(&mut out, &refused).expect("memory"));
     let text = String::from_utf8(out).expect("text");

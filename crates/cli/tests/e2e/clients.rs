@@ -41,10 +41,14 @@ clients! {
     dup: Client::new("dup");
     efault: Client::new("efault");
     fork: Client::new("fork");
+    gnt_victim: Client::new("gnt_victim").with(&["1", "100"]);
+    gnttab: Client::new("gnttab");
+    gnttab_python: Client::new("gnttab.py").by("python3");
     go: Client::new("client-go");
     io: Client::new("io");
     libxenevtchn_c: Client::new("libxenevtchn");
     libxenevtchn_python: Client::new("libxenevtchn.py").by("python3");
+    mapping: Client::new("mapping");
     million: Client::new("million").with(EVENTS);
     nonblock: Client::new("nonblock");
     open: Client::new("open");

@@ -27,6 +27,7 @@ const INTERRUPTED: &str = "Interrupted calls";
 const NODES: &str = "The device nodes";
 const DIRECTORIES: &str = "Directories of device nodes";
 const ELSEWHERE: &str = "Devices at other descriptor numbers";
+const MAPPINGS: &str = "Mappings of granted pages";
 const CONTAINERS: &str = "In containers";
 
 /// Client and subtest, where, and the heading.
@@ -52,6 +53,13 @@ const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
     ("open", "reopen-opath", Paths, DIRECTORIES),
     ("open", "openat2-resolve", Paths, DIRECTORIES),
     ("io", "truncate", Paths, DIRECTORIES),
+    ("mapping", "dev-mprotect", Everywhere, MAPPINGS),
+    ("mapping", "dev-mremap-move", Everywhere, MAPPINGS),
+    ("mapping", "dev-exit", Everywhere, MAPPINGS),
+    ("mapping", "dev-exit-file-left", Everywhere, MAPPINGS),
+    ("mapping", "dev-exec", Everywhere, MAPPINGS),
+    ("mapping", "alloc-exit", Everywhere, MAPPINGS),
+    ("mapping", "alloc-fork", Everywhere, MAPPINGS),
     ("nonblock", "dup", Container, CONTAINERS),
     ("nonblock", "fionbio", Container, CONTAINERS),
     ("io", "read-counts", Container, CONTAINERS),
@@ -60,6 +68,17 @@ const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
     ("poll", "poll-reset", Container, CONTAINERS),
     ("sigio", "count-two", Container, CONTAINERS),
     ("sigio", "count-reset", Container, CONTAINERS),
+    ("mapping", "dev-munmap", Container, CONTAINERS),
+    ("mapping", "dev-munmap-parts", Container, CONTAINERS),
+    ("mapping", "dev-covered", Container, CONTAINERS),
+    ("mapping", "dev-close", Container, CONTAINERS),
+    ("mapping", "dev-fork", Container, CONTAINERS),
+    ("mapping", "dev-mremap", Container, CONTAINERS),
+    ("mapping", "dev-madvise", Container, CONTAINERS),
+    ("mapping", "alloc-munmap", Container, CONTAINERS),
+    ("mapping", "alloc-munmap-parts", Container, CONTAINERS),
+    ("mapping", "alloc-mremap", Container, CONTAINERS),
+    ("mapping", "alloc-madvise", Container, CONTAINERS),
 ];
 
 /// The arguments that have a client leave out what differs here. `confined`: in a container-like environment.

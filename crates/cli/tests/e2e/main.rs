@@ -22,3 +22,5 @@ mod status;
 mod terminal;
 mod tools;
 mod trace;
+mod xen_tools;
+mod xenfs;

@@ -206,6 +206,31 @@ fn the_server_is_killed() {
     the_server_goes(|lab| lab.kill_server());
 }
 
+/// What is mapped is memory: it can be used and unmapped without a server.
+#[test]
+fn mappings_outlast_the_server() {
+    let stage = Stage::new();
+    let mapped = stage.support("mapped");
+    for server_is_there in [true, false] {
+        let lab = Lab::up(&stage);
+        let go = stage.home().join("go");
+        let mut job = stage.start(lab.run(Some(Isolation::Namespace), None).arg(&mapped).arg(&go));
+        job.expect("ready\n");
+        if !server_is_there {
+            lab.kill_server();
+            until(SOON, "the lab isn't listed", || lab.status().is_none());
+        }
+        fs::write(&go, "").unwrap();
+        job.wait(SOON).succeeds().prints("unmapped");
+        fs::remove_file(&go).unwrap();
+        if server_is_there {
+            lab.is_unused();
+            lab.down();
+        }
+    }
+    stage.is_clean();
+}
+
 #[test]
 fn a_private_labs_server_is_killed() {
     for isolation in Isolation::BOTH {

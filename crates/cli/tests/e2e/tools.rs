@@ -123,3 +123,18 @@ fn a_program_that_goes_on_after_its_parent() {
     }
     stage.is_clean();
 }
+
+/// What maps a device is traced for a moment, which it can't be if somebody traces it already.
+#[test]
+fn a_traced_program_cannot_map() {
+    let stage = Stage::new();
+    let client = stage.client("gnttab");
+    for isolation in Isolation::BOTH {
+        let mut command = stage.ioctlab(["run", "--trace", "--isolation", isolation.name(), "--"]);
+        let outcome = stage.finish(command.args(["strace", "-f"]).arg(&client).arg("one"));
+        assert!(!outcome.status.success(), "{outcome:?}");
+        assert!(outcome.stderr.contains("errno 1, Operation not permitted"), "{outcome:?}");
+        assert!(outcome.stderr.contains("the program is being traced"), "{outcome:?}");
+    }
+    stage.is_clean();
+}

@@ -44,7 +44,12 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Answer {
 
 /// A descriptor that is closed on exec goes, and with it what its number meant. Nothing changes if the exec fails.
 pub(super) fn exec(call: &mut Call<'_>) -> Answer {
-    call.server.lock().processes.changes_own(call.thread);
+    let mut state = call.server.lock();
+    state.processes.changes_own(call.thread);
+    // If it succeeds the process gets another address space.
+    if let Some(group) = state.processes.known_group(call.thread) {
+        state.spaces.forget(group);
+    }
     Answer::Continue
 }
 

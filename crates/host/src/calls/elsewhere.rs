@@ -23,6 +23,31 @@ pub(super) fn socket(call: &mut Call<'_>) -> Answer {
     }
 }
 
+/// These drivers have no `fsync`.
+pub(super) fn sync(call: &mut Call<'_>) -> Answer {
+    let mut state = call.server.lock();
+    match call.device(&mut state, call.argument(0)) {
+        Some(file) if !state.has_contents(file) => Errno::EINVAL.into(),
+        _ => Answer::Continue,
+    }
+}
+
+/// Space is allocated in files only.
+pub(super) fn fallocate(call: &mut Call<'_>) -> Answer {
+    let mut state = call.server.lock();
+    let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    let writable = state.kernel.file(file).is_some_and(|open| open.access.write);
+    if writable && !state.has_contents(file) { Errno::ENODEV.into() } else { Errno::EBADF.into() }
+}
+
+/// A device is no regular file to copy from or to.
+pub(super) fn copy_range(call: &mut Call<'_>) -> Answer {
+    match spliced(call, call.argument(0), call.argument(2)) {
+        Some(_) => Errno::EINVAL.into(),
+        None => Answer::Continue,
+    }
+}
+
 /// These drivers have no `splice_read` and no `splice_write`.
 pub(super) fn sendfile(call: &mut Call<'_>) -> Answer {
     let (output, input, offset) = (call.argument(0), call.argument(1), call.argument(2));
@@ -127,6 +152,14 @@ pub(super) fn compat(call: &mut Call<'_>) -> Answer {
         i386::CLOSE_RANGE => descriptors::close_range(call),
         i386::DUP2 | i386::DUP3 => descriptors::dup_to(call),
         i386::EXECVE | i386::EXECVEAT => descriptors::exec(call),
+        // Without ioctls there is nothing to map.
+        i386::MMAP2 => {
+            let mut state = call.server.lock();
+            match call.device(&mut state, call.argument(4)) {
+                Some(_) => Errno::ENODEV.into(),
+                None => Answer::Continue,
+            }
+        }
         i386::IOCTL if transfer::is_generic(call.argument(1)) => Answer::Continue,
         i386::IOCTL => {
             let mut state = call.server.lock();

@@ -8,8 +8,9 @@ use crate::isolation::{Isolation, NodeFile};
 use crate::paths::{self, Named, Place};
 use crate::sys::seccomp::Answer;
 
-/// `S_IFCHR`.
+/// `S_IFCHR` and `S_IFREG`.
 const CHARACTER_DEVICE: u32 = 0o020_000;
+const REGULAR_FILE: u32 = 0o100_000;
 /// `STATX_BASIC_STATS`.
 const BASIC_STATS: u32 = 0x7ff;
 
@@ -24,7 +25,7 @@ pub(super) fn fstat(call: &mut Call<'_>) -> Answer {
 pub(super) fn fstat64(call: &mut Call<'_>) -> Answer {
     let Some(node) = node_of_descriptor(call, call.argument(0)) else { return Answer::Continue };
     let Some(file) = call.run.tree.file(node) else { return Answer::Continue };
-    let bytes = stat64_bytes(&file.stat, device_mode(file), rustix::fs::makedev(file.major, file.minor));
+    let bytes = stat64_bytes(&file.stat, device_mode(file), device_number(file));
     copy_out(call, call.argument(1), &bytes)
 }
 
@@ -193,7 +194,7 @@ fn is_empty_path(call: &mut Call<'_>, path: u64, flags: i32) -> bool {
 
 fn give_stat(call: &mut Call<'_>, node: NodeId, to: u64) -> Answer {
     let Some(file) = call.run.tree.file(node) else { return Answer::Continue };
-    let bytes = stat_bytes(&file.stat, device_mode(file), rustix::fs::makedev(file.major, file.minor));
+    let bytes = stat_bytes(&file.stat, device_mode(file), device_number(file));
     copy_out(call, to, &bytes)
 }
 
@@ -207,12 +208,18 @@ fn give_directory(call: &mut Call<'_>, path: &str, to: u64) -> Answer {
 
 fn give_statx(call: &mut Call<'_>, node: NodeId) -> Answer {
     let Some(file) = call.run.tree.file(node) else { return Answer::Continue };
-    let bytes = statx_bytes(&file.stat, device_mode(file), (file.major, file.minor));
+    let bytes =
+        statx_bytes(&file.stat, device_mode(file), file.number.map_or((0, 0), |n| (n.major, n.minor)));
     copy_out(call, call.argument(4), &bytes)
 }
 
 fn device_mode(file: &NodeFile) -> u32 {
-    CHARACTER_DEVICE | file.stat.st_mode & 0o7777
+    let kind = if file.number.is_some() { CHARACTER_DEVICE } else { REGULAR_FILE };
+    kind | file.stat.st_mode & 0o7777
+}
+
+fn device_number(file: &NodeFile) -> u64 {
+    file.number.map_or(0, |number| rustix::fs::makedev(number.major, number.minor))
 }
 
 fn copy_out(call: &mut Call<'_>, to: u64, bytes: &[u8]) -> Answer {

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod elsewhere;
+mod mapping;
 mod metadata;
 mod open;
 mod transfer;
@@ -28,6 +29,8 @@ pub(crate) struct Call<'a> {
     pub(crate) listener: &'a Listener,
     pub(crate) id: u64,
     pub(crate) thread: i32,
+    /// Where the call returns to.
+    instruction: u64,
     number: i64,
     architecture: u32,
     arguments: [u64; 6],
@@ -46,8 +49,7 @@ pub(crate) struct Call<'a> {
 /// `ENOENT` if there is nothing behind it.
 fn look_behind(state: &State, process: i32, number: u32) -> rustix::io::Result<Option<FileId>> {
     let stat = rustix::fs::stat(format!("/proc/{process}/fd/{number}"))?;
-    let is_socket = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket;
-    Ok(is_socket.then(|| state.file_with_inode(stat.st_ino)).flatten())
+    Ok(state.file_with((stat.st_dev, stat.st_ino)))
 }
 
 impl<'a> Call<'a> {
@@ -58,10 +60,11 @@ impl<'a> Call<'a> {
             listener,
             id: n.id,
             thread: n.thread,
+            instruction: n.instruction,
             number: n.number,
             architecture: n.architecture,
             arguments: n.arguments,
-            memory: ClientMemory::new(n.thread),
+            memory: ClientMemory::new(n.thread, server.store.device()),
             record: None,
             is_ours: false,
             is_gone: false,
@@ -75,7 +78,7 @@ impl<'a> Call<'a> {
 
     /// The open file that a descriptor argument stands for, if it is one of ours.
     pub(crate) fn device(&mut self, state: &mut State, descriptor: u64) -> Option<FileId> {
-        state.processes.heard_of(self.thread);
+        state.heard_of(self.thread);
         let file = self.find_device(state, descriptor);
         self.is_ours |= file.is_some();
         file
@@ -195,7 +198,17 @@ fn serve_native(call: &mut Call<'_>) -> Answer {
         libc::SYS_getxattr | libc::SYS_lgetxattr | libc::SYS_listxattr | libc::SYS_llistxattr => {
             metadata::extended_attributes(call)
         }
-        libc::SYS_mmap => transfer::mmap(call),
+        libc::SYS_mmap => mapping::mmap(call),
+        libc::SYS_mremap => mapping::mremap(call),
+        libc::SYS_madvise => mapping::madvise(call),
+        libc::SYS_fork | libc::SYS_clone | libc::SYS_clone3 => mapping::fork(call),
+        libc::SYS_kill | libc::SYS_tkill | libc::SYS_tgkill => mapping::kill(call),
+        libc::SYS_lseek => transfer::lseek(call),
+        libc::SYS_pread64 | libc::SYS_preadv => transfer::positioned(call, true),
+        libc::SYS_pwrite64 | libc::SYS_pwritev => transfer::positioned(call, false),
+        libc::SYS_fsync | libc::SYS_fdatasync => elsewhere::sync(call),
+        libc::SYS_fallocate => elsewhere::fallocate(call),
+        libc::SYS_copy_file_range => elsewhere::copy_range(call),
         libc::SYS_chdir => elsewhere::chdir(call),
         libc::SYS_sendfile => elsewhere::sendfile(call),
         libc::SYS_splice => elsewhere::splice(call),

@@ -192,7 +192,7 @@ pub(super) fn add_descriptor(
 ) -> io::Result<u32> {
     let (group, free) = {
         let mut state = call.server.lock();
-        state.processes.heard_of(call.thread);
+        state.heard_of(call.thread);
         let group = state.group(call.thread)?;
         let is_free = |place: &usize| {
             let number = window::FIRST + *place as u32;

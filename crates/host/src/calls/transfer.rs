@@ -72,6 +72,9 @@ pub(super) fn read(call: &mut Call<'_>) -> Answer {
     let mut state = call.server.lock();
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    if state.has_contents(file) {
+        return Answer::Continue;
+    }
     if call.is_traced() {
         call.record = Some(Record::read(&state.kernel, file, call.argument(0), segment));
     }
@@ -136,6 +139,9 @@ fn vectored(call: &mut Call<'_>, reading: bool) -> Answer {
     let mut state = call.server.lock();
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    if state.has_contents(file) {
+        return Answer::Continue;
+    }
     let allowed =
         state.kernel.file(file).is_some_and(|f| if reading { f.access.read } else { f.access.write });
     if !allowed {
@@ -158,20 +164,28 @@ fn vectored(call: &mut Call<'_>, reading: bool) -> Answer {
     finish(result)
 }
 
-/// None of these drivers has an `mmap` yet, which the kernel says by itself (`ENODEV`): but before that it looks at the
-/// access mode, which is not that of the client's end.
-pub(super) fn mmap(call: &mut Call<'_>) -> Answer {
-    let (length, protection, flags) = (call.argument(1), call.argument(2) as i32, call.argument(3) as i32);
+/// Only a file with contents has positions.
+pub(super) fn lseek(call: &mut Call<'_>) -> Answer {
+    // What isn't a way to seek is EINVAL whatever the file.
+    let is_a_way = call.argument(2) as u32 <= libc::SEEK_HOLE as u32;
     let mut state = call.server.lock();
-    let Some(file) = call.device(&mut state, call.argument(4)) else { return Answer::Continue };
-    let Some(access) = state.kernel.file(file).map(|open| open.access) else { return Answer::Continue };
-    let shared = matches!(flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE);
-    let denied = !access.read || shared && protection & libc::PROT_WRITE != 0 && !access.write;
-    if denied && length != 0 && call.argument(5).is_multiple_of(4096) {
-        Errno::EACCES.into()
-    } else {
-        Answer::Continue
+    match call.device(&mut state, call.argument(0)) {
+        Some(file) if is_a_way && !state.has_contents(file) => Errno::ESPIPE.into(),
+        _ => Answer::Continue,
     }
+}
+
+/// `pread`, `pwrite` and their vectored forms. A stream has no positions, which the kernel says by itself; a driver without
+/// `read` and `write` refuses them as it does those.
+pub(super) fn positioned(call: &mut Call<'_>, reading: bool) -> Answer {
+    let mut state = call.server.lock();
+    let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    if state.is_stream(file) || state.has_contents(file) || (call.argument(3) as i64) < 0 {
+        return Answer::Continue;
+    }
+    let access = state.kernel.file(file).map(|open| open.access);
+    let allowed = access.is_some_and(|access| if reading { access.read } else { access.write });
+    if allowed { Errno::EINVAL.into() } else { Errno::EBADF.into() }
 }
 
 fn fetch_segments(call: &mut Call<'_>) -> Result<Vec<Segment>, Errno> {

@@ -3,10 +3,13 @@
 mod namespace;
 mod placeholder;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-use ioctlab_kernel::{Node, NodeId};
+use ioctlab_kernel::{DeviceNumber, Node, NodeId};
 
+pub(crate) use namespace::enter_user_namespace;
+use namespace::native_path;
 pub use namespace::{Refusal, enter as enter_namespace};
 pub use placeholder::Placeholders;
 
@@ -35,8 +38,8 @@ pub(crate) struct NodeFile {
     pub(crate) node: NodeId,
     pub(crate) path: String,
     pub(crate) stat: rustix::fs::Stat,
-    pub(crate) major: u32,
-    pub(crate) minor: u32,
+    /// `None` for a regular file.
+    pub(crate) number: Option<DeviceNumber>,
 }
 
 impl Tree {
@@ -46,10 +49,13 @@ impl Tree {
     /// If a node has no file there.
     pub fn new(isolation: Isolation, root: PathBuf, view: &str, nodes: &[Node]) -> std::io::Result<Self> {
         let files = nodes.iter().enumerate().map(|(index, node)| {
-            let path = format!("{view}{}{}", root.display().to_string().trim_end_matches('/'), node.path);
+            let native = match isolation {
+                Isolation::Namespace => native_path(&node.path),
+                Isolation::Paths => Cow::Borrowed(&*node.path),
+            };
+            let path = format!("{view}{}{native}", root.display().to_string().trim_end_matches('/'));
             let stat = rustix::fs::stat(&*path)?;
-            let (major, minor) = (node.number.major, node.number.minor);
-            Ok(NodeFile { node: NodeId(index), path: node.path.clone(), stat, major, minor })
+            Ok(NodeFile { node: NodeId(index), path: node.path.clone(), stat, number: node.number })
         });
         let files = files.collect::<std::io::Result<_>>()?;
         Ok(Self { isolation, root, files })
@@ -68,6 +74,11 @@ impl Tree {
     /// The node at this absolute path.
     pub(crate) fn node_at(&self, path: &str) -> Option<NodeId> {
         self.files.iter().find(|f| f.path == path).map(|f| f.node)
+    }
+
+    /// The node at this path as a program writes it, if it is one that isn't in `/dev`.
+    pub(crate) fn node_elsewhere(&self, path: &[u8]) -> Option<NodeId> {
+        if path.starts_with(b"/dev/") { None } else { self.node_at(std::str::from_utf8(path).ok()?) }
     }
 
     /// Whether a proper prefix of this absolute path is a node.

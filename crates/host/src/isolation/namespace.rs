@@ -1,5 +1,6 @@
 //! A user and mount namespace with a `/dev` that has the nodes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -14,6 +15,9 @@ use crate::sys::process::unshare;
 
 /// Where the old `/dev` is in the new one.
 const HOST: &str = "/dev/.host";
+
+/// Where the files of nodes are that can't be where they should.
+const ELSEWHERE: &str = "/dev/.lab";
 
 /// What was refused, and with which error.
 #[derive(Debug)]
@@ -32,6 +36,12 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        refusal.error
+    }
+}
+
 trait Step<T> {
     fn step(self, step: &'static str) -> Result<T, Refusal>;
 }
@@ -49,14 +59,9 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 /// The step that was refused. If it is the first, nothing has changed.
 pub fn enter(nodes: &[Node]) -> Result<(), Refusal> {
     let directory = std::env::current_dir().ok();
-    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    let privileged = user.is_root() && unshare(UnshareFlags::NEWNS).is_ok();
+    let privileged = rustix::process::geteuid().is_root() && unshare(UnshareFlags::NEWNS).is_ok();
     if !privileged {
-        unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).step("making a user namespace")?;
-        // Without this an ordinary user may not map groups at all.
-        fs::write("/proc/self/setgroups", "deny").step("giving up setgroups")?;
-        fs::write("/proc/self/uid_map", format!("{0} {0} 1", user.as_raw())).step("mapping the user id")?;
-        fs::write("/proc/self/gid_map", format!("{0} {0} 1", group.as_raw())).step("mapping the group id")?;
+        enter_user_namespace(UnshareFlags::NEWNS)?;
     }
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step("making mounts private")?;
@@ -66,6 +71,20 @@ pub fn enter(nodes: &[Node]) -> Result<(), Refusal> {
         let _ = std::env::set_current_dir(directory);
     }
     Ok(())
+}
+
+/// Moves this process (which must have one thread) into a user namespace of its own, in which user and group keep their
+/// ids, and into `others`.
+///
+/// # Errors
+/// The step that was refused. If it is the first, nothing has changed.
+pub(crate) fn enter_user_namespace(others: UnshareFlags) -> Result<(), Refusal> {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    unshare(UnshareFlags::NEWUSER | others).step("making a user namespace")?;
+    // Without this an ordinary user may not map groups at all.
+    fs::write("/proc/self/setgroups", "deny").step("giving up setgroups")?;
+    fs::write("/proc/self/uid_map", format!("{user} {user} 1")).step("mapping the user id")?;
+    fs::write("/proc/self/gid_map", format!("{group} {group} 1")).step("mapping the group id")
 }
 
 /// Mounts a new `/dev` that has the old one's entries, each bound in its place, and the nodes.
@@ -116,17 +135,30 @@ fn carry_over(entry: &fs::DirEntry, target: &Path, nodes: &[Node]) -> io::Result
 /// Makes a node and the directories on the way to it.
 ///
 /// With the privilege it gets its true number; without, Linux allows just one character device to be made, number 0:0.
-/// Nobody opens either: opens are trapped.
+/// Nobody opens either: opens are trapped. What isn't in `/dev` can't be put where it should be.
 fn make_node(node: &Node) -> io::Result<()> {
-    let path = Path::new(&node.path);
+    let path = native_path(&node.path);
+    let path = Path::new(&*path);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let number = rustix::fs::makedev(node.number.major, node.number.minor);
-    let make = |number| {
-        rustix::fs::mknodat(rustix::fs::CWD, path, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, number)
-    };
-    make(number).or_else(|_| make(0))?;
-    rustix::fs::chmod(path, Mode::from_raw_mode(node.permissions))?;
+    let permissions = Mode::from_raw_mode(node.permissions);
+    match node.number {
+        Some(number) => {
+            let number = rustix::fs::makedev(number.major, number.minor);
+            let make = |number| {
+                let mode = Mode::RUSR | Mode::WUSR;
+                rustix::fs::mknodat(rustix::fs::CWD, path, FileType::CharacterDevice, mode, number)
+            };
+            make(number).or_else(|_| make(0))?;
+        }
+        None => drop(fs::File::create(path)?),
+    }
+    rustix::fs::chmod(path, permissions)?;
     Ok(())
+}
+
+/// Where a node's file is in a namespace: where its path says if that is in `/dev`, and out of the way else.
+pub(crate) fn native_path(path: &str) -> Cow<'_, str> {
+    if path.starts_with("/dev/") { Cow::Borrowed(path) } else { Cow::Owned(format!("{ELSEWHERE}{path}")) }
 }

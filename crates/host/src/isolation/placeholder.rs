@@ -78,7 +78,8 @@ fn make_placeholder(root: &Path, node: &Node) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     let mode = Mode::from_raw_mode(node.permissions);
-    if rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::CharacterDevice, mode, 0).is_err() {
+    let make_device = || rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::CharacterDevice, mode, 0);
+    if node.number.is_none() || make_device().is_err() {
         fs::File::create(&path)?;
     }
     rustix::fs::chmod(&path, mode)?;

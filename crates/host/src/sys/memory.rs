@@ -1,6 +1,7 @@
 //! Another process's memory, by `process_vm_readv` and `process_vm_writev`.
 
 use std::io;
+use std::os::fd::AsRawFd;
 
 /// Reads up to `to.len()` bytes at `from` in the memory of thread `thread`; returns how many could be read.
 ///
@@ -58,14 +59,49 @@ struct ProcmapQuery {
     build_id_addr: u64,
 }
 
+/// `PROCMAP_QUERY`, as `linux/fs.h` numbers it.
+const PROCMAP_QUERY: libc::Ioctl =
+    (3u32 << 30 | (size_of::<ProcmapQuery>() as u32) << 16 | 0x66 << 8 | 17) as libc::Ioctl;
+/// `PROCMAP_QUERY_COVERING_OR_NEXT_VMA`.
+const OR_NEXT: u64 = 0x10;
+
+/// The file that a range of another process's address space is a mapping of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MappedFile {
+    /// The device number of its file system.
+    pub(crate) device: u64,
+    /// Its path, as `/proc/PID/maps` shows it; empty for memory without a file.
+    pub(crate) path: Vec<u8>,
+}
+
+/// What file is mapped at `address`, or (`or_above`) by the first mapping that ends above it; asked of an open
+/// `/proc/PID/maps`.
+///
+/// # Errors
+/// `ENOENT` if nothing is mapped there; `ENOTTY` before Linux 6.11.
+pub(crate) fn mapped_file(maps: &std::fs::File, address: u64, or_above: bool) -> io::Result<MappedFile> {
+    let mut path = vec![0; 4096];
+    let mut query = ProcmapQuery {
+        size: size_of::<ProcmapQuery>() as u64,
+        query_flags: if or_above { OR_NEXT } else { 0 },
+        query_addr: address,
+        vma_name_size: path.len() as u32,
+        vma_name_addr: path.as_mut_ptr() as u64,
+        ..ProcmapQuery::default()
+    };
+    // SAFETY: `query` is a writable procmap_query of the size it says; the one buffer it names is `path`, with its length.
+    if unsafe { libc::ioctl(maps.as_raw_fd(), PROCMAP_QUERY, &raw mut query) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    path.truncate((query.vma_name_size as usize).saturating_sub(1));
+    Ok(MappedFile { device: rustix::fs::makedev(query.dev_major, query.dev_minor), path })
+}
+
 /// The mapping that covers `address`, asked of an open `/proc/PID/maps`.
 ///
 /// # Errors
 /// `ENOENT` if nothing is mapped there; `ENOTTY` before Linux 6.11.
 pub(crate) fn mapping_at(maps: &std::fs::File, address: u64) -> io::Result<Mapping> {
-    use std::os::fd::AsRawFd;
-    const PROCMAP_QUERY: libc::Ioctl =
-        (3u32 << 30 | (size_of::<ProcmapQuery>() as u32) << 16 | 0x66 << 8 | 17) as libc::Ioctl;
     let mut query = ProcmapQuery {
         size: size_of::<ProcmapQuery>() as u64,
         query_addr: address,

@@ -45,3 +45,19 @@ pub(crate) fn make_interrupting(signal: i32) {
     // SAFETY: `action` is complete, and its handler touches nothing.
     unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
 }
+
+/// Whether this process may send signals to a process (or, as `kill` has it, to several).
+pub(crate) fn can_kill(pid: i32) -> bool {
+    // SAFETY: kill takes no pointer; signal 0 is not sent.
+    unsafe { libc::kill(pid, 0) == 0 }
+}
+
+/// Whether `kill` means a process by this number; by 0 it means the sender's group, which isn't known here.
+pub(crate) fn is_meant(target: i32, process: i32) -> bool {
+    match target {
+        1.. => target == process,
+        -1 => true,
+        // SAFETY: getpgid takes no pointer.
+        _ => target == 0 || unsafe { libc::getpgid(process) } == target.saturating_neg(),
+    }
+}

@@ -6,4 +6,7 @@
 pub(crate) mod memory;
 pub(crate) mod misc;
 pub(crate) mod process;
+pub(crate) mod ptrace;
 pub(crate) mod seccomp;
+pub(crate) mod shared;
+pub(crate) mod userfault;

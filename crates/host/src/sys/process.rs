@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Forks; the child runs `child` and then ends.
 ///
@@ -20,7 +21,10 @@ pub(crate) fn fork(child: impl FnOnce()) -> io::Result<i32> {
             child();
             exit_now(127)
         }
-        pid => Ok(pid),
+        pid => {
+            waiting().children.push(pid);
+            Ok(pid)
+        }
     }
 }
 
@@ -134,9 +138,16 @@ pub enum Change {
 /// # Errors
 /// `ECHILD` if there is no such child.
 pub(crate) fn poll_child(pid: i32) -> io::Result<Option<Change>> {
+    let mut waiting = waiting();
     let mut status = 0;
-    // SAFETY: `status` is writable.
-    let result = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+    let result = match waiting.take_end(pid) {
+        Some(ended) => {
+            status = ended;
+            pid
+        }
+        // SAFETY: `status` is writable.
+        None => unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG | libc::WUNTRACED) },
+    };
     match result {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
@@ -151,4 +162,51 @@ pub(crate) fn poll_child(pid: i32) -> io::Result<Option<Change>> {
 pub(crate) fn send_signal(pid: i32, signal: i32) {
     // SAFETY: kill takes no pointer.
     unsafe { libc::kill(pid, signal) };
+}
+
+/// Sends `signal` to a thread.
+pub(crate) fn send_signal_to_thread(thread: i32, signal: i32) {
+    // SAFETY: tkill takes no pointer.
+    unsafe { libc::syscall(libc::SYS_tkill, thread, signal) };
+}
+
+/// Waits for the end of a child that ends by itself.
+pub(crate) fn reap(pid: i32) {
+    let mut status = 0;
+    // SAFETY: `status` is writable.
+    while unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
+/// What this process's waits have to do with each other: one thread's wait takes the news that another waits for.
+pub(crate) struct Waits {
+    /// Children that haven't ended, as far as is known.
+    children: Vec<i32>,
+    /// Those that have, as somebody was told who waited for something else: with their status.
+    ended: Vec<(i32, i32)>,
+}
+
+impl Waits {
+    /// A wait for a traced thread was told of its end. If it was a child, too, that is kept for who waits for it.
+    pub(crate) fn note_end(&mut self, pid: i32, status: i32) {
+        if let Some(index) = self.children.iter().position(|child| *child == pid) {
+            self.children.swap_remove(index);
+            self.ended.push((pid, status));
+        }
+    }
+
+    fn take_end(&mut self, pid: i32) -> Option<i32> {
+        let index = self.ended.iter().position(|(ended, _)| *ended == pid)?;
+        Some(self.ended.swap_remove(index).1)
+    }
+}
+
+/// The right to wait.
+pub(crate) type Waiting = MutexGuard<'static, Waits>;
+
+/// Waits for the right to wait.
+pub(crate) fn waiting() -> Waiting {
+    static WAITS: Mutex<Waits> = Mutex::new(Waits { children: Vec::new(), ended: Vec::new() });
+    WAITS.lock().unwrap_or_else(PoisonError::into_inner)
 }

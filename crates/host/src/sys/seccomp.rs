@@ -28,6 +28,8 @@ pub(crate) struct Notification {
     pub(crate) number: i64,
     /// `AUDIT_ARCH_*` of the entry that was used.
     pub(crate) architecture: u32,
+    /// The address after the instruction that made the call.
+    pub(crate) instruction: u64,
     /// The six arguments, as in the registers.
     pub(crate) arguments: [u64; 6],
 }
@@ -43,6 +45,8 @@ pub(crate) enum Answer {
     Continue,
     /// Already answered: a descriptor was added and its number returned in one step.
     Given(u32),
+    /// Already answered: the caller was made to carry the call out in its own way, with this result.
+    Made(i64),
 }
 
 impl From<Errno> for Answer {
@@ -77,6 +81,7 @@ impl Listener {
             thread: raw.pid as i32,
             number: i64::from(raw.data.nr),
             architecture: raw.data.arch,
+            instruction: raw.data.instruction_pointer,
             arguments: raw.data.args,
         })
     }
@@ -91,7 +96,7 @@ impl Listener {
             Answer::Value(value) => raw.val = value,
             Answer::Fail(errno) => raw.error = -errno.raw(),
             Answer::Continue => raw.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
-            Answer::Given(_) => return Ok(()),
+            Answer::Given(_) | Answer::Made(_) => return Ok(()),
         }
         // SAFETY: `raw` is a seccomp_notif_resp, as SEND's number says.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw mut raw) }).map(drop)
@@ -110,10 +115,28 @@ impl Listener {
         number: Option<u32>,
         close_on_exec: bool,
     ) -> io::Result<u32> {
-        let mut flags = libc::SECCOMP_ADDFD_FLAG_SEND as u32;
-        if number.is_some() {
-            flags |= libc::SECCOMP_ADDFD_FLAG_SETFD as u32;
-        }
+        self.give(id, file, number, close_on_exec, libc::SECCOMP_ADDFD_FLAG_SEND as u32)
+    }
+
+    /// Puts a copy of `file` into the caller's descriptor table, at `number` or at the lowest free one, to be closed on
+    /// exec; the call is still to be answered. Returns the number.
+    ///
+    /// # Errors
+    /// As [`Listener::add_and_answer`]'s.
+    pub(crate) fn add(&self, id: u64, file: impl AsFd, number: Option<u32>) -> io::Result<u32> {
+        self.give(id, file, number, true, 0)
+    }
+
+    fn give(
+        &self,
+        id: u64,
+        file: impl AsFd,
+        number: Option<u32>,
+        close_on_exec: bool,
+        flags: u32,
+    ) -> io::Result<u32> {
+        let set = if number.is_some() { libc::SECCOMP_ADDFD_FLAG_SETFD as u32 } else { 0 };
+        let flags = flags | set;
         let raw = libc::seccomp_notif_addfd {
             id,
             flags,

@@ -14,8 +14,8 @@ fn complaints(text: &str) -> Vec<String> {
 
 #[test]
 fn bad_files() {
-    let expected_keys =
-        "expected one of: id, name, vcpus, max_event_channel_port, kernel_virqs, kernel_ports";
+    let expected_keys = "expected one of: id, name, vcpus, memory, max_event_channel_port, kernel_virqs, kernel_ports, \
+                         max_grant_frames, max_maptrack_frames, grant_version";
     let virqs = "expected one of: TIMER, DEBUG, CONSOLE, DOM_EXC, TBUF, DEBUGGER, XENOPROF, CON_RING, PCPU_STATE, \
                  MEM_EVENT, ARGO, ENOMEM, XENPMU, ARCH_0, ARCH_1, ARCH_2, ARCH_3, ARCH_4, ARCH_5, ARCH_6, ARCH_7";
     let domain = |lines: &str| format!("[[xen.domain]]\nid = 1\n{lines}");
@@ -45,6 +45,28 @@ fn bad_files() {
         ("[[xen]]\n".into(), vec!["1:1: `xen` in the lab file: expected a table, [xen], found an array".into()]),
         // [xen]
         ("[xen]\n".into(), vec!["1:1: [xen]: needs at least one [[xen.domain]]".into()]),
+        (
+            "[xen]\nmachine_memory = 1\ngntdev_limit = 0\ngntalloc_limit = 4194305\n[[xen.domain]]\nid = 0\n".into(),
+            vec![
+                "2:18: `machine_memory` in [xen]: expected a size from 4KiB to 16GiB (as 4096, 0x1000, \"4KiB\" or \
+                 \"1MiB\"), found 1"
+                    .into(),
+                "3:16: `gntdev_limit` in [xen]: expected a limit from 1 to 4194304, found 0".into(),
+                "4:18: `gntalloc_limit` in [xen]: expected a limit from 1 to 4194304, found 4194305".into(),
+            ],
+        ),
+        (
+            domain("memory = \"much\"\nmax_grant_frames = 0\nmax_maptrack_frames = 65537\ngrant_version = 3\n"),
+            vec![
+                "3:10: `memory` in [[xen.domain]]: expected a size from 1 bytes to 16TiB (as 4096, 0x1000, \"4KiB\" or \
+                 \"1MiB\"), found the string \"much\""
+                    .into(),
+                "4:20: `max_grant_frames` in [[xen.domain]]: expected a number of frames from 1 to 65536, found 0".into(),
+                "5:23: `max_maptrack_frames` in [[xen.domain]]: expected a number of frames from 1 to 65536, found 65537"
+                    .into(),
+                "6:17: `grant_version` in [[xen.domain]]: expected a version from 1 to 2, found 3".into(),
+            ],
+        ),
         (
             "[xen.domain]\nid = 1\n".into(),
             vec!["1:1: `domain` in [xen]: expected tables, each under its own [[xen.domain]], found a table".into()],

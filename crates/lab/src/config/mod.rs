@@ -24,7 +24,7 @@ pub mod xen;
 use std::path::Path;
 
 pub use diagnostic::{Errors, Place, Problem};
-pub use xen::{Domain, EventChannels, Xen};
+pub use xen::{Domain, EventChannels, GrantTableVersion, Xen};
 
 use reader::Reader;
 use table::Table;

@@ -32,7 +32,6 @@ impl<'a> Value<'a> {
     }
 
     /// A number of bytes in `range`: an integer, or a string with a unit (`"64KiB"`, `"0x1000"`).
-    #[cfg_attr(not(test), expect(dead_code, reason = "sizes come with the sections that describe memory"))]
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let size = match self.tree {
             DeValue::Integer(integer) => in_range(integer, &range),

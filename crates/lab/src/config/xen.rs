@@ -9,11 +9,29 @@ use super::table::Table;
 use super::value::Value;
 
 /// The keys of `[xen]`.
-pub const KEYS: &[&str] = &["event_channels", "console_to_ring", "evtchn_minor", "domain"];
+pub const KEYS: &[&str] = &[
+    "event_channels",
+    "console_to_ring",
+    "evtchn_minor",
+    "machine_memory",
+    "gntdev_limit",
+    "gntalloc_limit",
+    "domain",
+];
 
 /// The keys of `[[xen.domain]]`.
-pub const DOMAIN_KEYS: &[&str] =
-    &["id", "name", "vcpus", "max_event_channel_port", "kernel_virqs", "kernel_ports"];
+pub const DOMAIN_KEYS: &[&str] = &[
+    "id",
+    "name",
+    "vcpus",
+    "memory",
+    "max_event_channel_port",
+    "kernel_virqs",
+    "kernel_ports",
+    "max_grant_frames",
+    "max_maptrack_frames",
+    "grant_version",
+];
 
 const HEADING: &str = "[[xen.domain]]";
 
@@ -32,6 +50,25 @@ const DYNAMIC_MINOR: u64 = 255;
 /// `MINORMASK`.
 const MAX_MINOR: u64 = (1 << 20) - 1;
 
+/// The machine memory of a lab that says nothing else, and the most that there can be, in bytes.
+const MACHINE_MEMORY: u64 = 1 << 30;
+const MAX_MACHINE_MEMORY: u64 = 1 << 34;
+
+/// gntdev's and gntalloc's own limits.
+const GNTDEV_LIMIT: u32 = 65_536;
+const GNTALLOC_LIMIT: u32 = 1024;
+
+/// What Xen allows a domain that says nothing else (`opt_max_grant_frames`, `opt_max_maptrack_frames`).
+const MAX_GRANT_FRAMES: u32 = 64;
+const MAX_MAPTRACK_FRAMES: u32 = 1024;
+
+/// The memory of a domain that says nothing else, in bytes.
+const MEMORY: u64 = 512 << 20;
+/// More than any machine has.
+const MAX_MEMORY: u64 = 1 << 44;
+/// More frames than any table needs.
+const MAX_FRAMES: u64 = 1 << 16;
+
 /// What the toolstack (`libxl`) allows a domain that says nothing else.
 const TOOLSTACK_MAX_PORT: u32 = 1023;
 
@@ -45,6 +82,12 @@ pub struct Xen {
     pub console_to_ring: bool,
     /// The minor number of `/dev/xen/evtchn`; its major is 10, that of misc devices.
     pub evtchn_minor: u32,
+    /// The memory that all domains' shared pages come from, in bytes; whole pages.
+    pub machine_memory: u64,
+    /// gntdev's module parameter `limit`: the most grants in one map.
+    pub gntdev_limit: u32,
+    /// gntalloc's module parameter `limit`: the most pages that a domain's programs may share at a time.
+    pub gntalloc_limit: u32,
     /// The domains, by ascending id; at least one.
     pub domains: Vec<Domain>,
 }
@@ -67,12 +110,29 @@ pub struct Domain {
     pub name: Option<String>,
     /// How many virtual processors it has, 1 to 128.
     pub vcpus: u32,
+    /// The memory that the toolstack has given it, in bytes. It is only told of.
+    pub memory: u64,
     /// The highest port it may allocate; `None` if only the ABI limits it.
     pub max_event_channel_port: Option<u32>,
     /// The VIRQs that its kernel holds, ascending; a per-vcpu one on every vcpu.
     pub kernel_virqs: Vec<Virq>,
     /// How many ports its kernel holds, those of VIRQs included: ports 1 to this. Programs get the next.
     pub kernel_ports: u32,
+    /// How many frames its grant table may have, 512 grants in each (256 with version 2).
+    pub max_grant_frames: u32,
+    /// How many frames it may use for what it has mapped, 256 mappings in each.
+    pub max_maptrack_frames: u32,
+    /// The layout of its grant table.
+    pub grant_version: GrantTableVersion,
+}
+
+/// The layouts of grant tables that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantTableVersion {
+    /// The usual one.
+    V1,
+    /// With grants of parts of pages, and of others' grants.
+    V2,
 }
 
 impl Xen {
@@ -98,7 +158,18 @@ impl Domain {
         let (vcpus, kernel_virqs) = (1, default_virqs(id, event_channels));
         let kernel_ports = default_ports(id, vcpus, &kernel_virqs);
         let max_event_channel_port = default_max_port(id);
-        Self { id, name: None, vcpus, max_event_channel_port, kernel_virqs, kernel_ports }
+        Self {
+            id,
+            name: None,
+            vcpus,
+            memory: MEMORY,
+            max_event_channel_port,
+            kernel_virqs,
+            kernel_ports,
+            max_grant_frames: MAX_GRANT_FRAMES,
+            max_maptrack_frames: MAX_MAPTRACK_FRAMES,
+            grant_version: GrantTableVersion::V1,
+        }
     }
 }
 
@@ -109,6 +180,11 @@ pub(super) fn read(table: &Table<'_>) -> Xen {
     let event_channels = event_channels.unwrap_or(EventChannels::Fifo);
     let console_to_ring = table.get("console_to_ring").and_then(|value| value.boolean()).unwrap_or(false);
     let evtchn_minor = table.get("evtchn_minor").and_then(|value| read_minor(&value)).unwrap_or(EVTCHN_MINOR);
+    let page = ioctlab_kernel::PAGE_SIZE;
+    let machine_memory = table.get("machine_memory").and_then(|value| value.size(page..=MAX_MACHINE_MEMORY));
+    let limit = |key, most| table.get(key).and_then(|value| small(&value, "a limit", 1..=most));
+    let gntdev_limit = limit("gntdev_limit", MAX_MACHINE_MEMORY / page).unwrap_or(GNTDEV_LIMIT);
+    let gntalloc_limit = limit("gntalloc_limit", MAX_MACHINE_MEMORY / page).unwrap_or(GNTALLOC_LIMIT);
     let domains = match table.get("domain") {
         Some(value) => value.tables(HEADING, DOMAIN_KEYS).unwrap_or_default(),
         None => {
@@ -120,7 +196,15 @@ pub(super) fn read(table: &Table<'_>) -> Xen {
     let mut domains: Vec<Domain> =
         domains.iter().filter_map(|table| read_domain(table, event_channels)).collect();
     domains.sort_by_key(|domain| domain.id);
-    Xen { event_channels, console_to_ring, evtchn_minor, domains }
+    Xen {
+        event_channels,
+        console_to_ring,
+        evtchn_minor,
+        machine_memory: machine_memory.unwrap_or(MACHINE_MEMORY),
+        gntdev_limit,
+        gntalloc_limit,
+        domains,
+    }
 }
 
 fn read_minor(value: &Value<'_>) -> Option<u32> {
@@ -163,6 +247,14 @@ fn read_domain(table: &Table<'_>, event_channels: EventChannels) -> Option<Domai
     let virqs_given = virqs.as_ref().and_then(read_virqs);
     let count = table.get("kernel_ports");
     let count_given = count.as_ref().and_then(|value| small(value, "a number of ports", ports(0)));
+    let memory = table.get("memory").and_then(|value| value.size(1..=MAX_MEMORY)).unwrap_or(MEMORY);
+    let frames = |key| table.get(key).and_then(|value| small(&value, "a number of frames", 1..=MAX_FRAMES));
+    let max_grant_frames = frames("max_grant_frames").unwrap_or(MAX_GRANT_FRAMES);
+    let max_maptrack_frames = frames("max_maptrack_frames").unwrap_or(MAX_MAPTRACK_FRAMES);
+    let grant_version = match table.get("grant_version").and_then(|value| value.integer("a version", 1..=2)) {
+        Some(2) => GrantTableVersion::V2,
+        _ => GrantTableVersion::V1,
+    };
     let id = id?;
 
     let max_event_channel_port = max_port_given.or(default_max_port(id));
@@ -185,7 +277,18 @@ fn read_domain(table: &Table<'_>, event_channels: EventChannels) -> Option<Domai
     } else if kernel_ports > limit {
         blame(format!("the kernel's {kernel_ports} ports don't fit: the domain's highest port is {limit}"));
     }
-    Some(Domain { id, name, vcpus, max_event_channel_port, kernel_virqs, kernel_ports })
+    Some(Domain {
+        id,
+        name,
+        vcpus,
+        memory,
+        max_event_channel_port,
+        kernel_virqs,
+        kernel_ports,
+        max_grant_frames,
+        max_maptrack_frames,
+        grant_version,
+    })
 }
 
 fn read_id(value: &Value<'_>) -> Option<u16> {
