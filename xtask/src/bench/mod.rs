@@ -25,6 +25,11 @@ const SOURCES: &str = "bench";
 /// How many functions the C file has that gcc compiles: enough for most of a second.
 const FUNCTIONS_IN_C_FILE: usize = 200;
 
+/// A lab in which a program may grant 100,000 pages, and map them.
+const MANY_GRANTS: &str = "many-grants.toml";
+const MANY_GRANTS_LAB: &str =
+    "[xen]\ngntalloc_limit = 200000\n\n[[xen.domain]]\nid = 0\nmax_grant_frames = 512\n";
+
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How often each figure is taken; the median counts
@@ -44,6 +49,10 @@ pub(crate) fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
     rows.extend(bench.calls()?);
     eprintln!("Measuring wake-ups");
     rows.extend(bench.wake_ups()?);
+    eprintln!("Measuring grants");
+    rows.extend(bench.grants()?);
+    eprintln!("Measuring vchan");
+    rows.extend(bench.channels()?);
     eprintln!("Measuring start-up");
     rows.extend(bench.start_up()?);
     for workload in workloads(&bench.stage.home().join("big.c").to_string_lossy()) {
@@ -84,6 +93,7 @@ impl Bench {
             stage.add(&sources.join("umockdev").join(recording))?;
         }
         fs::write(stage.home().join("big.c"), c_file(FUNCTIONS_IN_C_FILE))?;
+        fs::write(stage.home().join(MANY_GRANTS), MANY_GRANTS_LAB)?;
         let ioctlab = match options.without_ioctlab {
             true => None,
             false => Some(stage.add(&workspace.build_ioctlab()?)?),
@@ -143,6 +153,67 @@ impl Bench {
             row("... on the same processor", "evtchn, one", "pipe, one", "oneway", Aim::None),
             row("half a round trip, with unmasking", "evtchn", "pipe", "half", Aim::None),
             row("... on two processors", "evtchn, two", "pipe, two", "half", Aim::None),
+        ])
+    }
+
+    /// Mapping another domain's pages, and copying to them. What a map costs must not depend on how many grants there are.
+    fn grants(&self) -> Result<Vec<Row>> {
+        let lab = self.stage.home().join(MANY_GRANTS);
+        let lab = lab.to_string_lossy();
+        let many = |name, live: &[&str]| {
+            let ioctlab = self.ioctlab.as_ref()?.to_string_lossy();
+            Some(Case::new(name, &[&ioctlab, "run", "--lab", &lab, "--", "./gnttab_calls"]).then(live))
+        };
+        let figures = self.alternate(vec![
+            Some(Case::new("bare", &["./bare_notify"])),
+            many("100", &["100"]),
+            many("100,000", &["100000"]),
+            many("100,000 mapped", &["100000", "mapped"]),
+        ])?;
+        let bare = ("a bare seccomp notification", figures.get("bare", "bare"));
+        let few = |label, figure| (label, figures.get("100", figure));
+        let one = few("map, mmap, munmap, unmap of 1 page", "map1");
+        Ok(vec![
+            Row::new(one, bare, Aim::None),
+            Row::new(few("... of 64 pages", "map64"), ("of 1 page", one.1), Aim::None),
+            Row::new(
+                ("... of 1 page, 100,000 live grants", figures.get("100,000", "map1")),
+                ("100", one.1),
+                Aim::Ratio(1.15),
+            ),
+            Row::new(
+                ("... which are mapped", figures.get("100,000 mapped", "map1")),
+                ("100", one.1),
+                Aim::Ratio(1.15),
+            ),
+            Row::new(few("GRANT_COPY of 4 KiB", "copy4k"), bare, Aim::None),
+        ])
+    }
+
+    /// A stream of 64 KiB pieces, and ping-pong of 64 bytes, through libxenvchan.
+    fn channels(&self) -> Result<Vec<Row>> {
+        let mut cases = vec![
+            Some(Case::new("pipe", &["./channel_plain", "pipe"])),
+            Some(Case::new("socket", &["./channel_plain", "socket"])),
+            self.under_ioctlab("vchan", &["./vchan_bench"]),
+            self.under_ioctlab("vchan, 1 MiB", &["env", "RING=1048576", "./vchan_bench"]),
+        ];
+        if available_parallelism()?.get() > 1 {
+            cases.push(Some(Case::new("pipe, two", &["./channel_plain", "pipe", "apart"])));
+            cases.push(self.under_ioctlab("vchan, two", &["./vchan_bench", "apart"]));
+        }
+        let figures = self.alternate(cases)?;
+        let row = |label, name, base: &'static str, figure, aim| {
+            let over = if base.starts_with("pipe") { "the same over a pipe" } else { "over a Unix socket" };
+            Row::new((label, figures.get(name, figure)), (over, figures.get(base, figure)), aim)
+        };
+        Ok(vec![
+            row("64 KiB by vchan, rings of 1 MiB", "vchan, 1 MiB", "pipe", "stream", Aim::Ratio(1.0)),
+            row("... rings of 64 KiB, as a pipe has", "vchan", "pipe", "stream", Aim::Ratio(1.0)),
+            row("... rings of 1 MiB", "vchan, 1 MiB", "socket", "stream", Aim::None),
+            row("half a round trip by vchan", "vchan", "pipe", "half", Aim::Ratio(2.5)),
+            row("... on two processors", "vchan, two", "pipe, two", "half", Aim::Ratio(2.5)),
+            row("half a round trip by vchan", "vchan", "socket", "half", Aim::None),
         ])
     }
 
