@@ -19,6 +19,7 @@ mod odd;
 mod shared;
 mod stage;
 mod status;
+mod storm;
 mod terminal;
 mod tools;
 mod trace;
