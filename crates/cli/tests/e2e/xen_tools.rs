@@ -11,6 +11,17 @@ const NEXT_TO_THEM: [&str; 4] = ["store.sh", "introduce", "vchan_stream", "vchan
 
 /// Runs one of the scripts of `tests/clients`, which run commands in domains 0 and 1.
 fn script(isolation: Isolation, name: &str, arguments: &[&str], settings: &[(&str, &str)], last: &str) {
+    script_within(Duration::from_secs(180), isolation, name, arguments, settings, last);
+}
+
+fn script_within(
+    limit: Duration,
+    isolation: Isolation,
+    name: &str,
+    arguments: &[&str],
+    settings: &[(&str, &str)],
+    last: &str,
+) {
     let stage = Stage::new();
     let lab = Lab::up(&stage);
     for file in NEXT_TO_THEM {
@@ -25,7 +36,7 @@ fn script(isolation: Isolation, name: &str, arguments: &[&str], settings: &[(&st
     let mut command = stage.command("sh");
     command.arg(stage.client(name)).args(arguments).env("RUN0", run(0)).env("RUN1", run(1));
     command.envs(settings.iter().copied());
-    let outcome = stage.finish_within(Duration::from_secs(180), &mut command).succeeds();
+    let outcome = stage.finish_within(limit, &mut command).succeeds();
     assert_eq!(outcome.stdout.lines().last(), Some(last), "{outcome:?}");
     for line in outcome.stdout.lines().filter(|line| line.contains("MB/s")) {
         eprintln!("{isolation:?}: {line}");
@@ -66,7 +77,8 @@ fn one_xenstored_after_the_other() {
 #[test]
 fn vchan_socket_proxy() {
     let mib = std::env::var("IOCTLAB_PROXY_MIB").unwrap_or_else(|_| "16".to_owned());
-    script(Isolation::Namespace, "vchan_proxy.sh", &[], &[("MIB", &mib)], "ok vchan_proxy.sh");
+    let limit = Duration::from_secs(180 + mib.parse::<u64>().unwrap());
+    script_within(limit, Isolation::Namespace, "vchan_proxy.sh", &[], &[("MIB", &mib)], "ok vchan_proxy.sh");
 }
 
 #[test]
