@@ -1,7 +1,9 @@
-//! A Xen of one domain (number 0) that loops back to itself, a client's memory, and a bench that puts a driver between.
+//! A Xen of one domain (number 0) that loops back to itself, and a bench that puts a driver between.
 
+use crate::memory::Memory;
+pub(crate) use crate::memory::{BAD, BASE};
 use ioctlab_abi::evtchn;
-use ioctlab_chardev::{BadAddress, CallResult, Errno, FileId, Request, Stop, UserMemory, UserPtr};
+use ioctlab_chardev::{CallResult, Errno, FileId, Request, Stop, UserPtr};
 use ioctlab_evtchn::{ChannelAbi, Driver, Hypervisor, Port};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -166,43 +168,6 @@ impl Hypervisor for FakeXen {
 
     fn abi(&self) -> ChannelAbi {
         self.abi
-    }
-}
-
-/// Where the client's memory begins; below it and past its end every byte faults.
-pub(crate) const BASE: u64 = 0x1_0000;
-/// A pointer to nothing.
-pub(crate) const BAD: u64 = 0x8;
-
-/// A client's memory: one range, with faults to the byte.
-#[derive(Debug)]
-pub(crate) struct Memory(pub(crate) Vec<u8>);
-
-impl Memory {
-    /// A copy of so many bytes of the range, and whether that is all that was wanted.
-    fn reach(&self, at: UserPtr, len: usize) -> (std::ops::Range<usize>, bool) {
-        let Some(start) = at.0.checked_sub(BASE).map(|start| start as usize) else { return (0..0, false) };
-        let start = start.min(self.0.len());
-        let end = start.saturating_add(len).min(self.0.len());
-        (start..end, end - start == len)
-    }
-}
-
-impl UserMemory for Memory {
-    fn read(&mut self, from: UserPtr, to: &mut [u8]) -> Result<(), BadAddress> {
-        let (range, whole) = self.reach(from, to.len());
-        if !whole {
-            return Err(BadAddress);
-        }
-        to.copy_from_slice(&self.0[range]);
-        Ok(())
-    }
-
-    fn write(&mut self, to: UserPtr, from: &[u8]) -> Result<(), BadAddress> {
-        let (range, whole) = self.reach(to, from.len());
-        let len = range.len();
-        self.0[range].copy_from_slice(&from[..len]);
-        if whole { Ok(()) } else { Err(BadAddress) }
     }
 }
 

@@ -3,6 +3,8 @@
 mod fake;
 mod holds;
 mod ioctls;
+#[path = "../../../../tests/support/memory.rs"]
+mod memory;
 mod model;
 mod oracle;
 mod oracle_pair;

@@ -1,9 +1,9 @@
-//! A Xen of a few domains, a program's memory with mappings, and a bench that puts a driver between.
+//! A Xen of a few domains, and a bench that puts a driver between it and a program.
 
+use crate::memory::{APART, MAPPINGS, Memory};
+pub(crate) use crate::memory::{BAD, BASE};
 use ioctlab_abi::privcmd;
-use ioctlab_chardev::{
-    BadAddress, CallResult, Errno, FileId, MappingId, MmapRequest, Request, Stop, UserMemory, UserPtr,
-};
+use ioctlab_chardev::{CallResult, Errno, FileId, MappingId, MmapRequest, Request, Stop};
 use ioctlab_privcmd::{DomainInfo, Driver, Hypercalls, PortState, PortStatus};
 
 /// Domains 0, 3 and 7, of which the last is an HVM guest. The caller is 0 or 3.
@@ -61,50 +61,8 @@ impl Hypercalls for FakeXen {
     }
 }
 
-/// Where the program's memory begins; below it and past its end every byte faults.
-pub(crate) const BASE: u64 = 0x1_0000;
-/// A pointer to nothing.
-pub(crate) const BAD: u64 = 0x8;
-/// Where mappings begin: so many pages apart, by their number.
-pub(crate) const MAPPINGS: u64 = 0x10_0000_0000;
-
 pub(crate) fn address(mapping: u64) -> u64 {
-    MAPPINGS + mapping * 0x100_0000
-}
-
-/// A program's memory: one range, with faults to the byte; and mappings by number.
-#[derive(Debug)]
-pub(crate) struct Memory(pub(crate) Vec<u8>);
-
-impl Memory {
-    fn reach(&self, at: UserPtr, len: usize) -> (std::ops::Range<usize>, bool) {
-        let Some(start) = at.0.checked_sub(BASE).map(|start| start as usize) else { return (0..0, false) };
-        let start = start.min(self.0.len());
-        let end = start.saturating_add(len).min(self.0.len());
-        (start..end, end - start == len)
-    }
-}
-
-impl UserMemory for Memory {
-    fn read(&mut self, from: UserPtr, to: &mut [u8]) -> Result<(), BadAddress> {
-        let (range, whole) = self.reach(from, to.len());
-        if !whole {
-            return Err(BadAddress);
-        }
-        to.copy_from_slice(&self.0[range]);
-        Ok(())
-    }
-
-    fn write(&mut self, to: UserPtr, from: &[u8]) -> Result<(), BadAddress> {
-        let (range, whole) = self.reach(to, from.len());
-        let len = range.len();
-        self.0[range].copy_from_slice(&from[..len]);
-        if whole { Ok(()) } else { Err(BadAddress) }
-    }
-
-    fn mapping_from(&mut self, address: UserPtr) -> Option<MappingId> {
-        address.0.checked_sub(MAPPINGS).map(|offset| MappingId(offset / 0x100_0000))
-    }
+    MAPPINGS + mapping * APART
 }
 
 pub(crate) const F: FileId = FileId(1);

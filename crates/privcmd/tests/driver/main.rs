@@ -4,3 +4,5 @@ mod fake;
 mod hypercalls;
 mod ioctls;
 mod mapping;
+#[path = "../../../../tests/support/memory.rs"]
+mod memory;

@@ -1,7 +1,9 @@
-//! The shared page, the store's side of it, a program's memory, and a bench that puts a bus between.
+//! The shared page, the store's side of it, and a bench that puts a bus between.
 
+use crate::memory::Memory;
+pub(crate) use crate::memory::{BAD, BASE};
 use ioctlab_abi::xenbus::{Header, kind, ring};
-use ioctlab_chardev::{BadAddress, CallResult, Errno, FileId, Stop, UserMemory, UserPtr};
+use ioctlab_chardev::{CallResult, Errno, FileId, Stop, UserPtr};
 use ioctlab_xenbus::{Bus, Ring};
 use std::collections::VecDeque;
 
@@ -131,42 +133,6 @@ impl Store {
 
     pub(crate) fn refuse(&mut self, request: &Message, error: &[u8]) {
         self.send(&Message::new(kind::ERROR, request.0.request, request.0.transaction, error));
-    }
-}
-
-/// Where the program's memory begins; below it and past its end every byte faults.
-pub(crate) const BASE: u64 = 0x1_0000;
-/// A pointer to nothing.
-pub(crate) const BAD: u64 = 0x8;
-
-/// A program's memory: one range, with faults to the byte.
-#[derive(Debug)]
-pub(crate) struct Memory(pub(crate) Vec<u8>);
-
-impl Memory {
-    fn reach(&self, at: UserPtr, len: usize) -> (std::ops::Range<usize>, bool) {
-        let Some(start) = at.0.checked_sub(BASE).map(|start| start as usize) else { return (0..0, false) };
-        let start = start.min(self.0.len());
-        let end = start.saturating_add(len).min(self.0.len());
-        (start..end, end - start == len)
-    }
-}
-
-impl UserMemory for Memory {
-    fn read(&mut self, from: UserPtr, to: &mut [u8]) -> Result<(), BadAddress> {
-        let (range, whole) = self.reach(from, to.len());
-        if !whole {
-            return Err(BadAddress);
-        }
-        to.copy_from_slice(&self.0[range]);
-        Ok(())
-    }
-
-    fn write(&mut self, to: UserPtr, from: &[u8]) -> Result<(), BadAddress> {
-        let (range, whole) = self.reach(to, from.len());
-        let len = range.len();
-        self.0[range].copy_from_slice(&from[..len]);
-        if whole { Ok(()) } else { Err(BadAddress) }
     }
 }
 

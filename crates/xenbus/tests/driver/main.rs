@@ -4,6 +4,8 @@
 mod calls;
 mod fake;
 mod hostile;
+#[path = "../../../../tests/support/memory.rs"]
+mod memory;
 mod messages;
 mod model;
 mod random;
