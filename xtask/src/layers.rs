@@ -19,14 +19,23 @@ const LAYERS: &[Layer] = &[
     Layer { name: "gntalloc", may_use: &["abi", "chardev"], pure: true },
     Layer { name: "xenbus", may_use: &["abi", "chardev"], pure: true },
     Layer { name: "privcmd", may_use: &["abi", "chardev"], pure: true },
+    Layer { name: "vfio", may_use: &["abi", "chardev"], pure: true },
+    // An IOMMU driver registers with the core.
+    Layer { name: "type1", may_use: &["abi", "chardev", "vfio"], pure: true },
+    Layer { name: "vfio-pci", may_use: &["abi", "chardev"], pure: true },
     // A machine doesn't know the drivers, nor what they are written against: the lab brings the two together.
     Layer { name: "xen", may_use: &["abi"], pure: true },
+    Layer { name: "iommu", may_use: &["abi"], pure: true },
+    Layer { name: "pci", may_use: &["abi"], pure: true },
     Layer { name: "kernel", may_use: &["abi", "chardev"], pure: true },
     // The host serves a kernel, whatever drivers are in it.
     Layer { name: "host", may_use: &["abi", "chardev", "kernel"], pure: false },
     Layer {
         name: "lab",
-        may_use: &["abi", "chardev", "evtchn", "gntdev", "gntalloc", "xenbus", "privcmd", "xen", "kernel"],
+        may_use: &[
+            "abi", "chardev", "evtchn", "gntdev", "gntalloc", "xenbus", "privcmd", "vfio", "type1",
+            "vfio-pci", "xen", "iommu", "pci", "kernel",
+        ],
         pure: false,
     },
     Layer { name: "cli", may_use: &["abi", "kernel", "host", "lab"], pure: false },

@@ -58,10 +58,13 @@ errnos! {
     ENAMETOOLONG = 36, "File name too long";
     ENOSYS = 38, "Function not implemented";
     ELOOP = 40, "Too many levels of symbolic links";
+    EOVERFLOW = 75, "Value too large for defined data type";
+    EBADFD = 77, "File descriptor in bad state";
     ENOTSOCK = 88, "Socket operation on non-socket";
     EOPNOTSUPP = 95, "Operation not supported";
     EISCONN = 106, "Already connected";
     ENOTCONN = 107, "Not connected";
+    ETIMEDOUT = 110, "Connection timed out";
 }
 
 impl Errno {

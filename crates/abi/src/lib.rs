@@ -22,6 +22,7 @@ pub mod gntalloc;
 pub mod gntdev;
 pub mod privcmd;
 mod request;
+pub mod vfio;
 pub mod xenbus;
 
 pub use errno::Errno;

@@ -19,13 +19,15 @@
 
 extern crate alloc;
 
+mod caller;
 pub mod layout;
 mod mapping;
 mod memory;
 mod poll;
 
+pub use caller::{Caller, Capability, Event, EventId, SpaceId};
 pub use ioctlab_abi::{Errno, Request};
-pub use mapping::{Frame, Mapping, MappingId, MmapRequest, PAGE_SIZE};
+pub use mapping::{AreaId, Frame, Mapping, MappingId, MmapRequest, PAGE_SIZE, Pages};
 pub use memory::{BadAddress, UserMemory, UserPtr};
 pub use poll::PollEvents;
 

@@ -31,13 +31,44 @@ pub struct MmapRequest {
     pub writable: bool,
 }
 
+/// Memory that a device decodes on its bus (a memory BAR, a window), by its number.
+///
+/// Numbers are never used twice in a lab's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AreaId(pub u64);
+
+/// What a mapping is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// Pages of machine memory, in order; as many as were asked for, or fewer: to touch what lies behind the last is SIGBUS.
+    Frames(Vec<Frame>),
+    /// Pages of a device's memory, from the `first` on. While the device doesn't decode it, to touch it is SIGBUS. It is
+    /// `VM_IO | VM_PFNMAP`: `MADV_DONTNEED` is EINVAL.
+    Area {
+        /// The memory.
+        area: AreaId,
+        /// The number of the first page within it.
+        first: u64,
+    },
+}
+
 /// A mapping, as the driver describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Its pages, in order; as many as were asked for, or fewer: to touch what lies behind the last is SIGBUS.
-    pub frames: Vec<Frame>,
+    /// What it is made of.
+    pub pages: Pages,
     /// The machine lets nobody write through it: after an `mprotect` that allows writing, a write is SIGBUS.
     pub read_only: bool,
     /// `fork` gives the child the mapping, too (no `VM_DONTCOPY`).
     pub inherited: bool,
+}
+
+impl Mapping {
+    /// The pages of machine memory that it is made of; none if it is made of something else.
+    pub fn frames(&self) -> &[Frame] {
+        match &self.pages {
+            Pages::Frames(frames) => frames,
+            Pages::Area { .. } => &[],
+        }
+    }
 }

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use ioctlab_abi::gntdev::{NOTIFY_CLEAR_BYTE, NOTIFY_SEND_EVENT};
-use ioctlab_chardev::{Errno, FileId, Frame, Mapping, MappingId, MmapRequest};
+use ioctlab_chardev::{Errno, FileId, Frame, Mapping, MappingId, MmapRequest, Pages};
 
 use crate::PageOwner;
 
@@ -112,7 +112,7 @@ impl Driver {
             }
         }
         self.mappings.insert(request.mapping, pages);
-        Ok(Mapping { frames, read_only: false, inherited: true })
+        Ok(Mapping { pages: Pages::Frames(frames), read_only: false, inherited: true })
     }
 
     /// Nothing is left of a mapping: its pages are in use by it no longer.

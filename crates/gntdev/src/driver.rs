@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use ioctlab_chardev::{Errno, FileId, Mapping, MappingId, MmapRequest};
+use ioctlab_chardev::{Errno, FileId, Mapping, MappingId, MmapRequest, Pages};
 
 use crate::GrantTable;
 use crate::index_list::IndexList;
@@ -80,7 +80,7 @@ impl Driver {
         map.read_only = !request.writable;
         let frames = map.map_grants(xen)?;
         map.mapping = Some(request.mapping);
-        let mapping = Mapping { frames, read_only: map.read_only, inherited: false };
+        let mapping = Mapping { pages: Pages::Frames(frames), read_only: map.read_only, inherited: false };
         self.mappings.insert(request.mapping, id);
         self.note_clearing(id);
         Ok(mapping)

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
 use ioctlab_kernel::{
-    Access, BadAddress, CallResult, DeviceNumber, Errno, Node, NodeId, Opener, PollEvents, Request, Stop,
-    Subsystem, UserMemory, UserPtr,
+    Access, BadAddress, CallResult, Caller, DeviceNumber, Errno, Node, NodeId, Opener, PollEvents, Reply,
+    Request, Stop, Subsystem, UserMemory, UserPtr,
 };
 use proptest::prelude::*;
 
@@ -54,7 +54,7 @@ impl Subsystem for Counter {
         Ok(count)
     }
 
-    fn ioctl(&mut self, _: FileId, _: Request, _: u64, _: &mut dyn UserMemory) -> CallResult<i64> {
+    fn ioctl(&mut self, _: FileId, _: Request, _: u64, _: &mut dyn Caller) -> CallResult<Reply> {
         Err(Errno::ENOTTY.into())
     }
 

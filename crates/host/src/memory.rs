@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use ioctlab_kernel::{BadAddress, MappingId, UserMemory, UserPtr};
+use ioctlab_kernel::{BadAddress, Caller, MappingId, UserMemory, UserPtr};
 
 use crate::store;
 use crate::sys::memory as raw;
@@ -119,6 +119,8 @@ impl ClientMemory {
         self.fallback.as_ref()
     }
 }
+
+impl Caller for ClientMemory {}
 
 impl UserMemory for ClientMemory {
     fn read(&mut self, from: UserPtr, to: &mut [u8]) -> Result<(), BadAddress> {

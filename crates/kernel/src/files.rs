@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use crate::mappings::Mappings;
 use crate::{
-    Behind, CallResult, Errno, FileId, MappingId, Node, NodeId, Opener, PollEvents, Request, Subsystem,
-    UserMemory, UserPtr,
+    Behind, CallResult, Caller, Errno, Event, EventId, FileId, MappingId, Node, NodeId, Opener, PollEvents,
+    Reply, Request, Subsystem, UserMemory, UserPtr, Work,
 };
 
 /// One more than the highest address that a process may name on x86-64 with four-level page tables (`TASK_SIZE_MAX`).
@@ -63,6 +63,8 @@ struct Entry {
     references: usize,
     /// There are descriptors of it.
     described: bool,
+    /// Where its next `read` or `write` is, if it is read and written at positions.
+    position: u64,
 }
 
 /// A lab's devices and open files.
@@ -113,11 +115,23 @@ impl Kernel {
     ) -> Result<FileId, Errno> {
         let (subsystem, device) =
             self.nodes.get(node.0).map(|n| (n.subsystem, n.device)).ok_or(Errno::ENXIO)?;
+        self.open_device(node, subsystem, device, access, flags, opener)
+    }
+
+    fn open_device(
+        &mut self,
+        node: NodeId,
+        subsystem: usize,
+        device: u32,
+        access: Access,
+        flags: u32,
+        opener: Opener,
+    ) -> Result<FileId, Errno> {
         let file = FileId(self.next_file);
         self.subsystems.get_mut(subsystem).ok_or(Errno::ENXIO)?.open(device, file, access, opener)?;
         self.next_file = self.next_file.saturating_add(1);
         let open = OpenFile { node, access, flags, subsystem };
-        self.files.insert(file, Entry { open, references: 1, described: true });
+        self.files.insert(file, Entry { open, references: 1, described: true, position: 0 });
         Ok(file)
     }
 
@@ -205,10 +219,27 @@ impl Kernel {
         file: FileId,
         request: Request,
         argument: u64,
-        memory: &mut dyn UserMemory,
-    ) -> CallResult<i64> {
+        caller: &mut dyn Caller,
+    ) -> CallResult<Reply> {
         let (_, subsystem) = self.lookup(file)?;
-        subsystem.ioctl(file, request, argument, memory)
+        subsystem.ioctl(file, request, argument, caller)
+    }
+
+    /// Opens what an ioctl on `by` has answered with ([`Reply::Open`]).
+    ///
+    /// # Errors
+    /// The driver's; [`Errno::ENXIO`] if no node has that name.
+    pub fn open_anonymous(
+        &mut self,
+        by: FileId,
+        device: u32,
+        name: &str,
+        opener: Opener,
+    ) -> Result<FileId, Errno> {
+        let subsystem = self.file(by).ok_or(Errno::EBADF)?.subsystem;
+        let is_it = |node: &Node| node.subsystem == subsystem && node.path == name;
+        let node = NodeId(self.nodes.iter().position(is_it).ok_or(Errno::ENXIO)?);
+        self.open_device(node, subsystem, device, Access { read: true, write: true }, 0, opener)
     }
 
     /// What `poll` reports now; nothing for a file that is not open.
@@ -269,6 +300,28 @@ impl Kernel {
         self.subsystems.iter_mut().find_map(|s| s.next_changed())
     }
 
+    /// The next thing to be done with a program's eventfd. To be drained after every call.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.subsystems.iter_mut().find_map(|s| s.next_event())
+    }
+
+    /// An eventfd that is being watched was signalled: what that leads to, if it takes its time.
+    pub fn signalled(&mut self, event: EventId) -> Option<Box<dyn Work>> {
+        self.subsystems.iter_mut().find_map(|s| s.signalled(event))
+    }
+
+    /// Where the next `read` or `write` of a file is.
+    pub(crate) fn position(&self, file: FileId) -> u64 {
+        self.files.get(&file).map_or(0, |entry| entry.position)
+    }
+
+    /// A file was read or written at its own position.
+    pub fn advance(&mut self, file: FileId, bytes: u64) {
+        if let Some(entry) = self.files.get_mut(&file) {
+            entry.position = entry.position.saturating_add(bytes);
+        }
+    }
+
     /// A driver without `read` and `write` is EINVAL before the buffer is looked at.
     fn check_reads(&self, node: NodeId) -> Result<(), Errno> {
         match self.node(node) {
@@ -290,7 +343,7 @@ impl Kernel {
 }
 
 /// The checks of `vfs_read` and `vfs_write` on a buffer: `access_ok`, then `rw_verify_area`, then `MAX_RW_COUNT`.
-fn transfer_size(buffer: UserPtr, count: u64) -> Result<usize, Errno> {
+pub(crate) fn transfer_size(buffer: UserPtr, count: u64) -> Result<usize, Errno> {
     let end = buffer.0.checked_add(count).ok_or(Errno::EFAULT)?;
     if end > ADDRESS_LIMIT {
         return Err(Errno::EFAULT);

@@ -22,12 +22,15 @@ pub enum Behind {
     Stream,
     /// A file that is always ready: it is controlled, mapped, or has contents that don't change once it is open.
     File,
+    /// A file that is always ready, and is read and written at positions, also past the one before; it can't be sought.
+    Addressed,
 }
 
 /// A device node, or a file that a driver has elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Absolute path, without symbolic links: `/dev/xen/evtchn`.
+    /// Absolute path, without symbolic links: `/dev/xen/evtchn`. What isn't in any file system has a name without a slash
+    /// at its start: `anon_inode:[vfio-device]`.
     pub path: String,
     /// The number that `stat` reports in `st_rdev`; `None` for a regular file.
     pub number: Option<DeviceNumber>,
@@ -39,4 +42,11 @@ pub struct Node {
     pub subsystem: usize,
     /// Which of the subsystem's devices it is; the subsystem's own numbering.
     pub device: u32,
+}
+
+impl Node {
+    /// Whether it can be opened by its path.
+    pub fn has_path(&self) -> bool {
+        self.path.starts_with('/')
+    }
 }

@@ -1,9 +1,11 @@
 //! What a machine with its drivers looks like to the kernel.
 
-use crate::Access;
+use crate::{Access, Event, Reply, Work};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use ioctlab_chardev::{
-    CallResult, Errno, FileId, Mapping, MappingId, MmapRequest, PollEvents, Request, UserMemory, UserPtr,
+    CallResult, Caller, Errno, EventId, FileId, Mapping, MappingId, MmapRequest, PollEvents, Request,
+    UserMemory, UserPtr,
 };
 
 /// Who opens a file, as far as drivers care.
@@ -55,6 +57,38 @@ pub trait Subsystem: Send {
         memory: &mut dyn UserMemory,
     ) -> CallResult<usize>;
 
+    /// `read` at a position, of a file that is [`Behind::Addressed`](crate::Behind::Addressed).
+    ///
+    /// # Errors
+    /// The driver's.
+    fn read_at(
+        &mut self,
+        file: FileId,
+        position: u64,
+        to: UserPtr,
+        count: usize,
+        caller: &mut dyn Caller,
+    ) -> CallResult<Reply> {
+        let _ = (file, position, to, count, caller);
+        Err(Errno::EINVAL.into())
+    }
+
+    /// `write` at a position, of a file that is [`Behind::Addressed`](crate::Behind::Addressed).
+    ///
+    /// # Errors
+    /// The driver's.
+    fn write_at(
+        &mut self,
+        file: FileId,
+        position: u64,
+        from: UserPtr,
+        count: usize,
+        caller: &mut dyn Caller,
+    ) -> CallResult<Reply> {
+        let _ = (file, position, from, count, caller);
+        Err(Errno::EINVAL.into())
+    }
+
     /// `ioctl`.
     ///
     /// # Errors
@@ -64,8 +98,8 @@ pub trait Subsystem: Send {
         file: FileId,
         request: Request,
         argument: u64,
-        memory: &mut dyn UserMemory,
-    ) -> CallResult<i64>;
+        caller: &mut dyn Caller,
+    ) -> CallResult<Reply>;
 
     /// `mmap`. What is mapped stays the driver's until it was told of [`unmapped`](Self::unmapped).
     ///
@@ -128,4 +162,15 @@ pub trait Subsystem: Send {
 
     /// The next file whose unread data has grown since it was last returned here.
     fn next_changed(&mut self) -> Option<FileId>;
+
+    /// The next thing to be done with an eventfd of a program's, in the order in which it came about.
+    fn next_event(&mut self) -> Option<Event> {
+        None
+    }
+
+    /// An eventfd that is being watched was signalled, and its count has been taken.
+    fn signalled(&mut self, event: EventId) -> Option<Box<dyn Work>> {
+        let _ = event;
+        None
+    }
 }

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use ioctlab_kernel::{
-    Access, BadAddress, CallResult, DeviceNumber, Errno, FileId, Frame, Kernel, Mapping, MappingId, MmapCall,
-    MmapRequest, Node, NodeId, Opener, PollEvents, Request, Stop, Subsystem, UserMemory, UserPtr,
+    Access, BadAddress, CallResult, Caller, DeviceNumber, Errno, FileId, Frame, Kernel, Mapping, MappingId,
+    MmapCall, MmapRequest, Node, NodeId, Opener, Pages, PollEvents, Reply, Request, Stop, Subsystem,
+    UserMemory, UserPtr,
 };
 
 /// What a driver was told, in order.
@@ -38,13 +39,7 @@ impl Subsystem for Recorder {
         Ok(count)
     }
 
-    fn ioctl(
-        &mut self,
-        _: FileId,
-        request: Request,
-        argument: u64,
-        _: &mut dyn UserMemory,
-    ) -> CallResult<i64> {
+    fn ioctl(&mut self, _: FileId, request: Request, argument: u64, _: &mut dyn Caller) -> CallResult<Reply> {
         self.note(format!("ioctl {:#x} {argument}", request.0));
         Err(Errno::ENOSYS.into())
     }
@@ -53,7 +48,11 @@ impl Subsystem for Recorder {
         let MmapRequest { mapping, page, pages, shared, writable } = *request;
         self.note(format!("mmap {} {} {page}+{pages} {shared} {writable}", file.0, mapping.0));
         let frames = (page..page + pages).map(Frame).collect();
-        if page == 9 { Err(Errno::ENOENT) } else { Ok(Mapping { frames, read_only: false, inherited: true }) }
+        if page == 9 {
+            Err(Errno::ENOENT)
+        } else {
+            Ok(Mapping { pages: Pages::Frames(frames), read_only: false, inherited: true })
+        }
     }
 
     fn zap(&mut self, mapping: MappingId, first: u64, pages: u64) {
@@ -88,6 +87,8 @@ impl Subsystem for Recorder {
 }
 
 struct NoMemory;
+
+impl Caller for NoMemory {}
 
 impl UserMemory for NoMemory {
     fn read(&mut self, _: UserPtr, _: &mut [u8]) -> Result<(), BadAddress> {
@@ -130,7 +131,7 @@ fn a_file_is_released_exactly_once_and_its_number_is_never_used_again() {
     assert_eq!(taken(&log), ["open 0 1 3", "release 1", "open 0 2 3"]);
     assert_eq!(kernel.open_files(), 1);
     assert_eq!(kernel.read(first, UserPtr(0), 4, &mut NoMemory), Err(Stop::Fail(Errno::EBADF)));
-    assert_eq!(kernel.ioctl(first, Request(1), 0, &mut NoMemory), Err(Stop::Fail(Errno::EBADF)));
+    assert_eq!(kernel.ioctl(first, Request(1), 0, &mut NoMemory).err(), Some(Stop::Fail(Errno::EBADF)));
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn access_modes_are_checked_before_the_buffer() {
         let write = kernel.write(file, beyond, 1, &mut NoMemory);
         assert_eq!(write, Err(Stop::Fail(expected(writes))), "write with {flags}");
         // A control call needs neither.
-        assert_eq!(kernel.ioctl(file, Request(5), 0, &mut NoMemory), Err(Stop::Fail(Errno::ENOSYS)));
+        assert_eq!(kernel.ioctl(file, Request(5), 0, &mut NoMemory).err(), Some(Stop::Fail(Errno::ENOSYS)));
     }
 }
 
@@ -196,7 +197,7 @@ fn a_file_lasts_as_long_as_its_mappings() {
         let file = kernel.open(NodeId(0), Access::from_flags(2), 0, OPENER).expect("the driver agrees");
         let (first, mapping) = kernel.mmap(file, &SHARED).expect("the driver agrees");
         let (second, _) = kernel.mmap(file, &SHARED).expect("the driver agrees");
-        assert_eq!(mapping.frames, [Frame(1), Frame(2)]);
+        assert_eq!(mapping.frames(), [Frame(1), Frame(2)]);
         assert_eq!((kernel.mapped_file(first), kernel.mappings()), (Some(file), 2));
         kernel.zap(first, 1, 1);
         assert_eq!(

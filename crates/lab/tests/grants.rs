@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use ioctlab_abi::{gntalloc, gntdev};
 use ioctlab_kernel::{
-    Access, BadAddress, FileId, Frame, Kernel, MachineMemory, MappingId, MmapCall, NodeId, Opener, PAGE_SIZE,
-    Request, UserMemory, UserPtr,
+    Access, BadAddress, Caller, FileId, Frame, Kernel, MachineMemory, MappingId, MmapCall, NodeId, Opener,
+    PAGE_SIZE, Request, UserMemory, UserPtr,
 };
 use ioctlab_lab::{Lab, config};
 use proptest::prelude::*;
@@ -49,6 +49,8 @@ impl MachineMemory for Bytes {
 
 /// A client's memory: an argument at address 0.
 struct Argument(Vec<u8>);
+
+impl Caller for Argument {}
 
 impl UserMemory for Argument {
     fn read(&mut self, from: UserPtr, to: &mut [u8]) -> Result<(), BadAddress> {
@@ -314,7 +316,7 @@ impl World {
         let call = MmapCall { offset: index * PAGE_SIZE, length: count * PAGE_SIZE, shared: true, writable };
         let (mapping, made) = self.kernel.mmap(file, &call).ok()?;
         let pages = pages.into_iter().map(Some).collect();
-        self.mapped.push(Mapped { mapping, file, writable, foreign, pages, frames: made.frames });
+        self.mapped.push(Mapped { mapping, file, writable, foreign, pages, frames: made.frames().to_vec() });
         Some(())
     }
 

@@ -4,7 +4,8 @@ use crate::{Hypercalls, foreign::Area};
 use alloc::{collections::BTreeMap, vec::Vec};
 use ioctlab_abi::privcmd::{self, words};
 use ioctlab_chardev::{
-    CallResult, Errno, FileId, Mapping, MappingId, MmapRequest, PollEvents, Request, UserMemory, UserPtr,
+    CallResult, Errno, FileId, Mapping, MappingId, MmapRequest, Pages, PollEvents, Request, UserMemory,
+    UserPtr,
 };
 
 /// `/dev/xen/privcmd` of one guest kernel, with all its open files.
@@ -82,7 +83,7 @@ impl Driver {
     pub fn mmap(&mut self, file: FileId, request: MmapRequest) -> Result<Mapping, Errno> {
         self.restriction(file)?;
         self.areas.insert(request.mapping, Area { pages: request.pages, used: false });
-        Ok(Mapping { frames: Vec::new(), read_only: false, inherited: false })
+        Ok(Mapping { pages: Pages::Frames(Vec::new()), read_only: false, inherited: false })
     }
 
     /// All of a mapping is gone.

@@ -13,7 +13,7 @@ fn mmap_takes_pages_at_consecutive_indices() {
     bench.alloc(FILE, 3).unwrap();
     // Over two allocations, with another file's in between.
     let (_, mapping) = bench.mmap(FILE, 0, 3, true).unwrap();
-    assert_eq!(mapping.frames, [8, 10, 11].map(frame_of));
+    assert_eq!(mapping.frames(), [8, 10, 11].map(frame_of));
     assert_eq!((mapping.read_only, mapping.inherited), (false, true));
     assert!(bench.mmap(FILE, 0, 3, true).is_ok(), "as often as one likes");
     assert!(bench.mmap(FILE, 2, 1, true).is_ok());

@@ -132,7 +132,7 @@ fn apply(bench: &mut Bench, model: &mut Model, call: &Call) {
                 return;
             };
             let (id, mapping) = made.unwrap();
-            assert_eq!(mapping.frames, pages.iter().copied().map(frame_of).collect::<Vec<_>>());
+            assert_eq!(mapping.frames(), pages.iter().copied().map(frame_of).collect::<Vec<_>>());
             model.mappings.push((id, file, pages));
         }
         Call::Unmapped(ref which) => {

@@ -22,7 +22,7 @@ fn mmap_is_refused_unless_it_is_a_maps() {
     assert_eq!(bench.mmap(FileId(2), index, 2, Kind::Writable).err(), Some(Errno::EBADF));
     assert!(bench.did().is_empty(), "none of these has spent the map");
     let (_, mapping) = bench.mmap(FILE, index, 2, Kind::Writable).unwrap();
-    assert_eq!(mapping.frames, [Frame(frame_of(9)), Frame(frame_of(10))]);
+    assert_eq!(mapping.frames(), [Frame(frame_of(9)), Frame(frame_of(10))]);
     assert_eq!((mapping.read_only, mapping.inherited), (false, false));
     assert_eq!(bench.mmap(FILE, index, 2, Kind::Writable).err(), Some(Errno::EINVAL), "once ever");
 }
@@ -183,7 +183,7 @@ fn of_an_mmaps_page_number_32_bits_count() {
         assert_eq!(bench.mmap(FILE, 0, pages, Kind::Writable).err(), Some(Errno::EINVAL), "{pages:#x}");
     }
     let (_, mapping) = bench.mmap(FILE, (1 << 32) + 1, 1, Kind::Writable).unwrap();
-    assert_eq!(mapping.frames, [Frame(frame_of(9))]);
+    assert_eq!(mapping.frames(), [Frame(frame_of(9))]);
     assert_eq!(bench.mmap(FILE, 1, 1, Kind::Writable).err(), Some(Errno::EINVAL), "it was the second map");
     assert!(bench.mmap(FILE, 0, 1, Kind::Writable).is_ok());
 }

@@ -249,9 +249,9 @@ impl Replay {
             Device::Gntdev => self.gntdev.mmap(file, &request, &mut self.guest)?,
             Device::Gntalloc => self.gntalloc.mmap(file, &request)?,
         };
-        assert_eq!(made.frames.len() as u64, pages);
+        assert_eq!(made.frames().len() as u64, pages);
         let pages_of = |(index, frame)| (start + index as u64 * P, Some(frame));
-        let frames = made.frames.into_iter().enumerate().map(pages_of).collect();
+        let frames = made.frames().iter().copied().enumerate().map(pages_of).collect();
         self.areas.push(Area { file, mapping, start, pages: frames });
         self.note_mappings();
         Ok(start)

@@ -199,7 +199,7 @@ fn make(
     let _ = call.listener.answer(call.id, Answer::Value(0));
     let mut thread = seized.stopped(call.instruction)?;
     let made = passed.and_then(|file| {
-        let made = map_pages(&mut thread, request, file, &runs(&mapping.frames, pages));
+        let made = map_pages(&mut thread, request, file, &runs(mapping.frames(), pages));
         if let Ok(start) = made {
             let Mapping { read_only, inherited, .. } = *mapping;
             settle_in(call, &mut thread, group, Made { mapping: id, start, pages, read_only, inherited });

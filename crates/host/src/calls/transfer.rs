@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use ioctlab_abi::Errno;
-use ioctlab_kernel::{CallResult, FileId, Request, Segment, Stop, UserPtr, each_segment};
+use ioctlab_kernel::{CallResult, FileId, Reply, Request, Segment, Stop, UserPtr, each_segment};
 
 use super::Call;
 use crate::server::State;
@@ -44,7 +44,8 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Answer {
     withdraw_what_is_gone(call, &mut state, file);
     state.settle();
     match result {
-        Ok(value) => Answer::Value(value),
+        Ok(Reply::Value(value)) => Answer::Value(value),
+        Ok(Reply::Open { .. } | Reply::Work(_)) => Errno::ENOSYS.into(),
         Err(Stop::Fail(errno)) => errno.into(),
         // No ioctl of these drivers waits for data.
         Err(Stop::Wait) => Errno::EAGAIN.into(),

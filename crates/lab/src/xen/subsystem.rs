@@ -3,8 +3,8 @@
 use ioctlab_abi::Errno;
 use ioctlab_evtchn as evtchn;
 use ioctlab_kernel::{
-    Access, CallResult, FileId, Mapping, MappingId, MmapRequest, Opener, PollEvents, Request, Subsystem,
-    UserMemory, UserPtr,
+    Access, CallResult, FileId, Mapping, MappingId, MmapRequest, Opener, Pages, PollEvents, Reply, Request,
+    Subsystem, UserMemory, UserPtr,
 };
 use ioctlab_privcmd::xenfs;
 use ioctlab_xen::{DomainId, Virq};
@@ -123,8 +123,8 @@ impl Subsystem for XenHost {
         file: FileId,
         request: Request,
         argument: u64,
-        memory: &mut dyn UserMemory,
-    ) -> CallResult<i64> {
+        memory: &mut dyn ioctlab_kernel::Caller,
+    ) -> CallResult<Reply> {
         let mut state = self.lock();
         let Opened { domain, device } = state.opened(file)?;
         let result = match device {
@@ -151,7 +151,7 @@ impl Subsystem for XenHost {
             }
         };
         state.settle();
-        result.ok_or(Errno::ENXIO)?
+        result.ok_or(Errno::ENXIO)?.map(Reply::Value)
     }
 
     fn mmap(&mut self, file: FileId, request: &MmapRequest) -> Result<Mapping, Errno> {
@@ -171,8 +171,9 @@ impl Subsystem for XenHost {
                 // A page's worth from the start, which is all there is; a copy of it would be of no use to anybody.
                 let page = state.kernels.get(&opened.domain).and_then(|kernel| kernel.store);
                 let fits = request.page == 0 && request.pages == 1 && (request.shared || !request.writable);
-                page.filter(|_| fits)
-                    .map(|store| Ok(Mapping { frames: vec![store.page], read_only: false, inherited: true }))
+                page.filter(|_| fits).map(|store| {
+                    Ok(Mapping { pages: Pages::Frames(vec![store.page]), read_only: false, inherited: true })
+                })
             }
             Device::Evtchn | Device::Xenbus | Device::Capabilities | Device::StorePort | Device::Kmsg => {
                 Some(Err(Errno::ENODEV))

@@ -122,6 +122,6 @@ impl Bench {
         let request =
             MmapRequest { mapping: MappingId(mapping), page: 0, pages, shared: true, writable: true };
         let mapping = self.driver.mmap(F, request).unwrap();
-        assert!(mapping.frames.is_empty() && !mapping.inherited && !mapping.read_only);
+        assert!(mapping.frames().is_empty() && !mapping.inherited && !mapping.read_only);
     }
 }
