@@ -10,8 +10,10 @@
 #![deny(unsafe_code)]
 
 mod backing;
+mod caller;
 mod calls;
 pub mod daemon;
+mod eventfds;
 mod filter;
 pub mod isolation;
 pub mod launch;
@@ -22,6 +24,7 @@ mod permission;
 mod pieces;
 pub mod probe;
 mod process;
+mod relief;
 mod run;
 mod server;
 pub mod signals;
@@ -31,6 +34,7 @@ mod supervisor;
 mod sys;
 mod trace;
 mod window;
+mod workers;
 
 pub use machine_memory::Memory;
 pub use run::Run;
