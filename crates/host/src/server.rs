@@ -20,6 +20,7 @@ use crate::machine_memory::Memory;
 use crate::memory::{Bytes, ClientMemory};
 use crate::process::Processes;
 use crate::relief::Relief;
+use crate::run::Run;
 use crate::spaces::{SpaceId, Spaces};
 use crate::store::{Closed, Closes, Store};
 use crate::sys::{misc, userfault::Userfault};
@@ -86,7 +87,7 @@ pub(crate) struct State {
     timer: OwnedFd,
     timer_is_set: bool,
     /// The threads that serve runs.
-    runs: HashMap<u64, i32>,
+    runs: HashMap<u64, (i32, Arc<Run>)>,
     next_run: u64,
     epoll: Arc<OwnedFd>,
 }
@@ -214,6 +215,11 @@ impl State {
     pub(crate) fn settle(&mut self) {
         while let Some(file) = self.kernel.next_changed() {
             self.show(file);
+        }
+        while let Some(id) = self.kernel.next_node_change() {
+            if let Some(node) = self.kernel.node(id) {
+                self.runs.values().for_each(|(_, run)| run.tree.show(id, node));
+            }
         }
         while let Some(event) = self.kernel.next_event() {
             match event {
@@ -353,10 +359,10 @@ impl State {
     }
 
     /// Notes the thread that serves a run; it is interrupted when nobody is left at the run's listener.
-    pub(crate) fn watch_run(&mut self, listener: impl AsFd, thread: i32) -> u64 {
+    pub(crate) fn watch_run(&mut self, run: &Arc<Run>, listener: impl AsFd, thread: i32) -> u64 {
         let id = self.next_run;
         self.next_run += 1;
-        self.runs.insert(id, thread);
+        self.runs.insert(id, (thread, Arc::clone(run)));
         let once = EventFlags::HUP | EventFlags::ONESHOT;
         // Without it the thread still ends by itself, on a kernel that tells it.
         let _ = epoll::add(&self.epoll, listener, EventData::new_u64(RUN | id), once);
@@ -369,8 +375,8 @@ impl State {
     }
 
     fn interrupt_run(&self, id: u64) {
-        if let Some(&thread) = self.runs.get(&id) {
-            misc::interrupt_thread(thread, INTERRUPT);
+        if let Some((thread, _)) = self.runs.get(&id) {
+            misc::interrupt_thread(*thread, INTERRUPT);
         }
     }
 

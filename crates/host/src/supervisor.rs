@@ -33,7 +33,7 @@ fn start(server: &Arc<Server>, run: &Arc<Run>, listener: &Arc<Listener>) -> io::
             // Without a thread in its place, the run waits for this one.
             Arc::new(move || drop(start(&server, &run, &listener)))
         };
-        let id = server.lock().watch_run(&*listener, misc::current_thread());
+        let id = server.lock().watch_run(&run, &*listener, misc::current_thread());
         serve(&server, &run, &listener, &replace);
         server.lock().forget_run(id);
     };

@@ -36,6 +36,8 @@ pub struct Node {
     pub number: Option<DeviceNumber>,
     /// What its open files are like.
     pub behind: Behind,
+    /// It isn't there now: the driver shows it later, or has taken it away.
+    pub hidden: bool,
     /// Permission bits, as devtmpfs makes the node (misc devices: 0600).
     pub permissions: u32,
     /// The subsystem that serves it, by its place in the lab.

@@ -56,6 +56,7 @@ pub(super) fn nodes(config: &config::Xen, subsystem: usize) -> Vec<Node> {
         path: path.into(),
         number,
         behind,
+        hidden: false,
         permissions,
         subsystem,
         device: device.number(),
