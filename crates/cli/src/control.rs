@@ -120,6 +120,7 @@ impl Connection {
                 ["node", number, presence, permissions, path] => nodes.push(Node {
                     path: path.to_owned(),
                     hidden: presence == "hidden",
+                    compat: false,
                     number: parse_number(number).ok_or_else(|| self.confused())?,
                     permissions: permissions.parse().map_err(|_| self.confused())?,
                     // The server knows what stands behind it, and which subsystem serves it.

@@ -28,6 +28,8 @@ pub(crate) mod i386 {
     pub(crate) const EXECVE: i64 = 11;
     pub(crate) const IOCTL: i64 = 54;
     pub(crate) const DUP2: i64 = 63;
+    pub(crate) const PREAD64: i64 = 180;
+    pub(crate) const PWRITE64: i64 = 181;
     pub(crate) const MMAP2: i64 = 192;
     pub(crate) const FSTAT64: i64 = 197;
     pub(crate) const OPENAT: i64 = 295;
@@ -251,7 +253,16 @@ fn compat_rules() -> io::Result<Rules> {
     for call in [i386::OPEN, i386::OPENAT, i386::OPENAT2, i386::CLOSE_RANGE, i386::EXECVE, i386::EXECVEAT] {
         rules.insert(call, Vec::new());
     }
-    for call in [i386::READ, i386::WRITE, i386::CLOSE, i386::FSTAT64, i386::STATX, i386::IOCTL] {
+    for call in [
+        i386::READ,
+        i386::WRITE,
+        i386::PREAD64,
+        i386::PWRITE64,
+        i386::CLOSE,
+        i386::FSTAT64,
+        i386::STATX,
+        i386::IOCTL,
+    ] {
         rules.entry(call).or_default().push(rule(in_window(0)?)?);
     }
     for call in [i386::DUP2, i386::DUP3] {

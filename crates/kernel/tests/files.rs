@@ -107,6 +107,7 @@ fn kernel() -> (Kernel, Log) {
         number: Some(DeviceNumber { major: 10, minor: 1 }),
         behind: ioctlab_kernel::Behind::Stream,
         hidden: false,
+        compat: false,
         permissions: 0o600,
         subsystem,
         device,

@@ -14,11 +14,10 @@ use crate::sys::seccomp::Answer;
 ///
 /// A stream has no positions, which the kernel says by itself; a driver without `read` and `write` refuses them as it does
 /// those.
-pub(super) fn positioned(call: &mut Call<'_>, reading: bool, vectored: bool) -> Answer {
+pub(super) fn positioned(call: &mut Call<'_>, position: u64, reading: bool, vectored: bool) -> Answer {
     let mut state = call.server.lock();
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
-    let position = call.argument(3);
     if state.is_stream(file) || state.has_contents(file) || (position as i64) < 0 {
         return Answer::Continue;
     }

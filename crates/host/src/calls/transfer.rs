@@ -129,7 +129,11 @@ fn vectored_at(call: &mut Call<'_>, reading: bool) -> Answer {
     if call.argument(5) & !HIGH_PRIORITY != 0 {
         return Errno::EOPNOTSUPP.into();
     }
-    if at_own_position { vectored(call, reading) } else { addressed::positioned(call, reading, true) }
+    if at_own_position {
+        vectored(call, reading)
+    } else {
+        addressed::positioned(call, call.argument(3), reading, true)
+    }
 }
 
 /// Notes for the trace what a read or write is about to do.

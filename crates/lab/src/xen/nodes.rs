@@ -57,6 +57,7 @@ pub(super) fn nodes(config: &config::Xen, subsystem: usize) -> Vec<Node> {
         number,
         behind,
         hidden: false,
+        compat: false,
         permissions,
         subsystem,
         device: device.number(),
