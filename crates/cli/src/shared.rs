@@ -216,7 +216,7 @@ impl Shared {
         let tree = Tree::new(isolation, root, &format!("/proc/{pid}/root"), &nodes)
             .map_err(|error| format!("looking at the run's device nodes: {}", plain(&error)))?;
         self.server
-            .supervise(Run::new(Opener { domain }, tree, false), listener)
+            .supervise(Run::new(Opener { domain, rawio: false }, tree, false), listener)
             .map_err(|error| format!("serving the run: {}", plain(&error)))?;
         Ok(String::new())
     }

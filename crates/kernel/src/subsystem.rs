@@ -13,6 +13,8 @@ use ioctlab_chardev::{
 pub struct Opener {
     /// The Xen domain that the process tree runs as.
     pub domain: u16,
+    /// It has `CAP_SYS_RAWIO`.
+    pub rawio: bool,
 }
 
 /// A machine and the drivers on it: the calls of its character devices.

@@ -120,7 +120,7 @@ fn taken(log: &Log) -> Vec<String> {
     std::mem::take(&mut *log.lock().expect("no test panics while noting"))
 }
 
-const OPENER: Opener = Opener { domain: 3 };
+const OPENER: Opener = Opener { domain: 3, rawio: false };
 
 #[test]
 fn a_file_is_released_exactly_once_and_its_number_is_never_used_again() {
