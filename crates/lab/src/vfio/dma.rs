@@ -79,7 +79,8 @@ impl Way {
         let mut done = 0;
         while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
             done += self.piece(iova, done, rest.len(), Access::Read, |space, address, length| {
-                rest.get_mut(..length).is_some_and(|piece| self.unit.programs.read(space, address, piece).is_ok())
+                rest.get_mut(..length)
+                    .is_some_and(|piece| self.unit.programs.read(space, address, piece).is_ok())
             })?;
         }
         Ok(())
@@ -93,7 +94,8 @@ impl Way {
         let mut done = 0;
         while let Some(rest) = from.get(done..).filter(|rest| !rest.is_empty()) {
             done += self.piece(iova, done, rest.len(), Access::Write, |space, address, length| {
-                rest.get(..length).is_some_and(|piece| self.unit.programs.write(space, address, piece).is_ok())
+                rest.get(..length)
+                    .is_some_and(|piece| self.unit.programs.write(space, address, piece).is_ok())
             })?;
         }
         Ok(())

@@ -73,8 +73,9 @@ impl State {
         if slot.driver().is_some() {
             return Ok(());
         }
-        let drivers = self.driver_names();
-        match drivers.into_iter().find(|driver| self.matches(driver, slot)).map(str::to_owned) {
+        let wanting =
+            self.driver_names().into_iter().find(|driver| self.matches(driver, slot)).map(str::to_owned);
+        match wanting {
             Some(driver) => self.attach(address, &driver),
             None => Ok(()),
         }
@@ -99,8 +100,13 @@ impl State {
     /// `rescan`: devices that were pulled are found again.
     pub(super) fn rescan_if(&mut self, text: &str) -> Result<(), Errno> {
         if boolean(text)? {
-            let pulled: Vec<String> =
-                self.machine.slots.values().filter(|slot| slot.pulled).map(|slot| slot.address().to_owned()).collect();
+            let pulled: Vec<String> = self
+                .machine
+                .slots
+                .values()
+                .filter(|slot| slot.pulled)
+                .map(|slot| slot.address().to_owned())
+                .collect();
             for address in pulled {
                 self.plug(&address)?;
             }
@@ -179,7 +185,7 @@ impl State {
             };
             self.vfio.add_group_dev(id, GroupId(number), kind)?;
             if let Some(slot) = self.machine.slots.get_mut(address) {
-                slot.start_vfio();
+                slot.vfio = Some(ioctlab_vfio_pci::Device::new());
             }
         }
         if let Some(slot) = self.machine.slots.get_mut(address) {
@@ -212,7 +218,7 @@ impl State {
 
     fn finish_detaching(&mut self, address: &str, removes: bool) {
         if let Some(slot) = self.machine.slots.get_mut(address) {
-            slot.stop_vfio();
+            slot.vfio = None;
             slot.set_driver(None);
             slot.pulled |= removes;
         }

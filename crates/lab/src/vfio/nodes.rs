@@ -22,7 +22,7 @@ pub(super) enum Device {
     Container,
     /// The group at this place of the machine's list of them.
     Group(u32),
-    Device(DeviceId),
+    Open(DeviceId),
 }
 
 impl Device {
@@ -30,7 +30,7 @@ impl Device {
         match number {
             0 => Self::Container,
             FIRST_GROUP..FIRST_DEVICE => Self::Group(number - FIRST_GROUP),
-            _ => Self::Device(DeviceId(number - FIRST_DEVICE)),
+            _ => Self::Open(DeviceId(number - FIRST_DEVICE)),
         }
     }
 
@@ -38,7 +38,7 @@ impl Device {
         match self {
             Self::Container => 0,
             Self::Group(place) => FIRST_GROUP + place,
-            Self::Device(DeviceId(id)) => FIRST_DEVICE + id,
+            Self::Open(DeviceId(id)) => FIRST_DEVICE + id,
         }
     }
 }
@@ -58,7 +58,7 @@ pub(super) fn nodes<'a>(groups: impl Iterator<Item = (&'a str, bool)>, subsystem
     let container = DeviceNumber { major: MISC_MAJOR, minor: CONTAINER_MINOR };
     let mut nodes = vec![
         node("/dev/vfio/vfio".into(), Device::Container, Some(container), Behind::Addressed, 0o666, false),
-        node(ANONYMOUS.into(), Device::Device(DeviceId(0)), None, Behind::Addressed, 0o600, false),
+        node(ANONYMOUS.into(), Device::Open(DeviceId(0)), None, Behind::Addressed, 0o600, false),
     ];
     for (place, (name, is_there)) in groups.enumerate() {
         let place = place as u32;

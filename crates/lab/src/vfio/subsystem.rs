@@ -23,7 +23,7 @@ impl Subsystem for VfioHost {
                 state.vfio.open_group(file, minor, opener.rawio)?;
                 Opened::Group
             }
-            Device::Device(id) => {
+            Device::Open(id) => {
                 let State { vfio, machine, .. } = &mut *state;
                 let result = vfio.open_device(file, id, machine);
                 state.settle();
@@ -48,12 +48,24 @@ impl Subsystem for VfioHost {
         state.settle();
     }
 
-    fn read(&mut self, file: FileId, to: UserPtr, count: usize, memory: &mut dyn UserMemory) -> CallResult<usize> {
+    fn read(
+        &mut self,
+        file: FileId,
+        to: UserPtr,
+        count: usize,
+        memory: &mut dyn UserMemory,
+    ) -> CallResult<usize> {
         let _ = (file, to, count, memory);
         Err(Errno::EINVAL.into())
     }
 
-    fn write(&mut self, file: FileId, from: UserPtr, count: usize, memory: &mut dyn UserMemory) -> CallResult<usize> {
+    fn write(
+        &mut self,
+        file: FileId,
+        from: UserPtr,
+        count: usize,
+        memory: &mut dyn UserMemory,
+    ) -> CallResult<usize> {
         let _ = (file, from, count, memory);
         Err(Errno::EINVAL.into())
     }
@@ -89,7 +101,8 @@ impl Subsystem for VfioHost {
         match state.opened(file)? {
             Opened::Container => {
                 let State { vfio, machine, .. } = &mut *state;
-                vfio.container_write(file, from, count, caller, machine).map(|bytes| Reply::Value(bytes as i64))
+                vfio.container_write(file, from, count, caller, machine)
+                    .map(|bytes| Reply::Value(bytes as i64))
             }
             Opened::Group => Err(Errno::EINVAL.into()),
             Opened::Device(id) => {
@@ -119,12 +132,12 @@ impl Subsystem for VfioHost {
                 match vfio.group_ioctl(file, request, argument, caller, machine) {
                     Ok(GroupReply::Value(value)) => state.quiet(Ok(value)),
                     Ok(GroupReply::Device(id)) => {
-                        Ok(Reply::Open { device: Device::Device(id).number(), name: nodes::ANONYMOUS })
+                        Ok(Reply::Open { device: Device::Open(id).number(), name: nodes::ANONYMOUS })
                     }
                     Err(stop) => Err(stop),
                 }
             }
-            Opened::Device(id) => state.device_ioctl(self, id, request, argument, caller),
+            Opened::Device(id) => state.device_ioctl(id, request, argument, caller),
         };
         state.settle();
         reply
@@ -210,9 +223,5 @@ impl State {
             Ok(value) if !busy.is_empty() => Ok(Reply::Work(Box::new(Quiet::new(busy, value)))),
             result => result.map(Reply::Value),
         }
-    }
-
-    pub(super) fn slot_of(&mut self, id: DeviceId) -> Result<&mut super::device::Slot, Errno> {
-        self.machine.slots.values_mut().find(|slot| slot.id == id).ok_or(Errno::ENODEV)
     }
 }

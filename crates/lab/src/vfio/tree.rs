@@ -25,7 +25,10 @@ const PAGE: u64 = 4096;
 const MODULES_WITH_PARAMETERS: &[(&str, &[&str])] = &[
     ("vfio", &["enable_unsafe_noiommu_mode"]),
     ("vfio_iommu_type1", &["allow_unsafe_interrupts", "disable_hugepages", "dma_entry_limit"]),
-    ("vfio_pci", &["disable_denylist", "disable_idle_d3", "disable_vga", "enable_sriov", "ids", "nointxmask"]),
+    (
+        "vfio_pci",
+        &["disable_denylist", "disable_idle_d3", "disable_vga", "enable_sriov", "ids", "nointxmask"],
+    ),
     ("vfio_pci_core", &[]),
 ];
 
@@ -77,10 +80,20 @@ enum Place {
 
 /// Which attribute.
 enum Attribute {
-    Device { address: String, name: String },
-    Config { address: String },
-    Driver { driver: String, name: String },
-    Bus { name: String },
+    Device {
+        address: String,
+        name: String,
+    },
+    Config {
+        address: String,
+    },
+    Driver {
+        driver: String,
+        name: String,
+    },
+    Bus {
+        name: String,
+    },
     /// Text that doesn't change by itself.
     Text(String),
 }
@@ -113,7 +126,7 @@ impl Tree for Sysfs {
     }
 
     fn show(&self, path: &str, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
-        let mut state = self.0.lock();
+        let state = self.0.lock();
         let Some(Place::Attribute { what, .. }) = find(&state, path) else { return Err(Errno::ENOENT) };
         let bytes = match what {
             Attribute::Config { address } => {
@@ -144,7 +157,10 @@ impl Tree for Sysfs {
             Attribute::Device { address, name } => match &*name {
                 "driver_override" => state.set_override(&address, &text).map(Some),
                 "remove" => match drivers::boolean(&text) {
-                    Ok(true) => return state.remove_device(&address, length, done),
+                    Ok(true) => {
+                        state.remove_device(&address, length, done);
+                        return state.settle();
+                    }
                     result => result.map(|_| Some(length)),
                 },
                 "rescan" => state.rescan_if(&text).map(|()| Some(length)),
@@ -153,7 +169,10 @@ impl Tree for Sysfs {
             },
             Attribute::Driver { driver, name } => match &*name {
                 "bind" => state.bind(&driver, drivers::word(&text)).map(|()| Some(length)),
-                "unbind" => return state.unbind(&driver, drivers::word(&text), length, done),
+                "unbind" => {
+                    state.unbind(&driver, drivers::word(&text), length, done);
+                    return state.settle();
+                }
                 "new_id" => state.new_id(&driver, &text).map(|()| Some(length)),
                 "remove_id" => state.remove_id(&driver, &text).map(|()| Some(length)),
                 "uevent" => Ok(Some(length)),
@@ -166,6 +185,7 @@ impl Tree for Sysfs {
             },
             Attribute::Text(_) => Err(Errno::EIO),
         };
+        state.settle();
         drop(state);
         done(result.map(|written| written.unwrap_or(length)));
     }
@@ -184,7 +204,7 @@ fn find(state: &State, path: &str) -> Option<Place> {
         return groups(state, &parts);
     }
     if let Some(parts) = below(ROOT_BUS) {
-        return devices(state, None, &parts);
+        return devices(state, &parts);
     }
     if let Some(parts) = below(CLASS_DEVICES) {
         return class_devices(state, &parts);
@@ -211,11 +231,11 @@ fn bus(state: &State, parts: &[&str]) -> Option<Place> {
         }
         ["devices"] => Some(Place::Directory(state.slots().map(|slot| slot.address().to_owned()).collect())),
         ["devices", address] => {
-            let path = state.slot(address)?.path_below_devices(state);
-            Some(Place::Link(format!("../../../devices/{path}")))
+            let slot = state.slot(address)?;
+            Some(Place::Link(format!("../../../devices/{}", slot.path_below_devices())))
         }
         ["slots"] => Some(Place::Directory(Vec::new())),
-        ["drivers"] => Some(Place::Directory(state.driver_names().into_iter().collect())),
+        ["drivers"] => Some(Place::Directory(state.driver_names().into_iter().map(str::to_owned).collect())),
         ["drivers", driver, ref rest @ ..] if state.driver_names().contains(driver) => {
             driver_place(state, driver, rest)
         }
@@ -239,13 +259,12 @@ fn driver_place(state: &State, driver: &str, parts: &[&str]) -> Option<Place> {
             Some(Place::Directory(names))
         }
         ["module"] if driver == VFIO_PCI => Some(Place::Link("../../../../module/vfio_pci".to_owned())),
-        [name] if DRIVER_ATTRIBUTES.contains(&name) => Some(writable(
-            0o200,
-            Attribute::Driver { driver: driver.to_owned(), name: name.to_owned() },
-        )),
+        [name] if DRIVER_ATTRIBUTES.contains(&name) => {
+            Some(writable(0o200, Attribute::Driver { driver: driver.to_owned(), name: name.to_owned() }))
+        }
         [address] => {
             let slot = state.slot(address).filter(bound)?;
-            Some(Place::Link(format!("../../../../devices/{}", slot.path_below_devices(state))))
+            Some(Place::Link(format!("../../../../devices/{}", slot.path_below_devices())))
         }
         _ => None,
     }
@@ -259,56 +278,46 @@ fn groups(state: &State, parts: &[&str]) -> Option<Place> {
     let number: u32 = number.parse().ok().filter(|number| numbers.contains(number))?;
     let members = || state.slots().filter(move |slot| slot.group() == Some(number));
     match *rest {
-        [] => Some(Place::Directory(["devices", "name", "reserved_regions", "type"].map(str::to_owned).to_vec())),
+        [] => Some(Place::Directory(
+            ["devices", "name", "reserved_regions", "type"].map(str::to_owned).to_vec(),
+        )),
         ["devices"] => Some(Place::Directory(members().map(|slot| slot.address().to_owned()).collect())),
         ["devices", address] => {
             let slot = members().find(|slot| slot.address() == address)?;
-            Some(Place::Link(format!("../../../../devices/{}", slot.path_below_devices(state))))
+            Some(Place::Link(format!("../../../../devices/{}", slot.path_below_devices())))
         }
         ["type"] => Some(writable(0o644, Attribute::Text("DMA\n".to_owned()))),
-        ["reserved_regions"] => {
-            Some(text("0x00000000fee00000 0x00000000feefffff msi\n".to_owned()))
-        }
+        ["reserved_regions"] => Some(text("0x00000000fee00000 0x00000000feefffff msi\n".to_owned())),
         _ => None,
     }
 }
 
-/// Below a bus: `bridge` is what it is behind of, if it isn't the root bus.
-fn devices(state: &State, bridge: Option<&str>, parts: &[&str]) -> Option<Place> {
-    let here = || state.slots().filter(|slot| slot.bridge(state).as_deref() == bridge);
-    let Some((address, rest)) = parts.split_first() else {
-        let mut names: Vec<String> = here().map(|slot| slot.address().to_owned()).collect();
-        names.extend(["pci_bus", "power", "uevent"].map(str::to_owned));
-        return Some(Place::Directory(names));
-    };
-    if bridge.is_none() && rest.is_empty() {
-        match *address {
-            "uevent" => return Some(writable(0o644, Attribute::Text(String::new()))),
-            "pci_bus" | "power" => return Some(Place::Directory(Vec::new())),
-            _ => {}
-        }
-    }
-    let slot = here().find(|slot| slot.address() == *address)?;
-    if rest.first().is_some_and(|name| state.slot(name).is_some()) {
-        return devices(state, Some(slot.address()), rest);
-    }
-    device(state, slot, rest)
-}
-
-fn device(state: &State, slot: &Slot, parts: &[&str]) -> Option<Place> {
-    let address = slot.address().to_owned();
-    let depth = slot.path_below_devices(state).matches('/').count();
-    let up = "../".repeat(depth.saturating_add(2));
+/// The devices, all of them as if on the root bus.
+fn devices(state: &State, parts: &[&str]) -> Option<Place> {
     match *parts {
         [] => {
-            let mut names: Vec<String> = DEVICE_ATTRIBUTES.iter().map(|(name, _)| (*name).to_owned()).collect();
+            let mut names: Vec<String> = state.slots().map(|slot| slot.address().to_owned()).collect();
+            names.extend(["pci_bus", "power", "uevent"].map(str::to_owned));
+            Some(Place::Directory(names))
+        }
+        ["uevent"] => Some(writable(0o644, Attribute::Text(String::new()))),
+        ["pci_bus" | "power"] => Some(Place::Directory(Vec::new())),
+        [address, ref rest @ ..] => device(state.slot(address)?, rest),
+    }
+}
+
+fn device(slot: &Slot, parts: &[&str]) -> Option<Place> {
+    let address = slot.address().to_owned();
+    let up = "../../../";
+    match *parts {
+        [] => {
+            let mut names: Vec<String> =
+                DEVICE_ATTRIBUTES.iter().map(|(name, _)| (*name).to_owned()).collect();
             names.extend(["config", "subsystem", "power"].map(str::to_owned));
             names.extend(slot.driver().map(|_| "driver".to_owned()));
             names.extend(slot.group().map(|_| "iommu_group".to_owned()));
             names.extend(slot.vfio_number().map(|_| "vfio-dev".to_owned()));
             names.extend(slot.resources().map(|(name, _)| name));
-            let behind = state.slots().filter(|other| other.bridge(state).as_deref() == Some(slot.address()));
-            names.extend(behind.map(|other| other.address().to_owned()));
             Some(Place::Directory(names))
         }
         ["config"] => Some(Place::Attribute {
