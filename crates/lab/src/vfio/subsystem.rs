@@ -4,7 +4,7 @@ use ioctlab_kernel::{
     Access, CallResult, Caller, Errno, Event, EventId, FileId, Mapping, MappingId, MmapRequest, Opener,
     PollEvents, Reply, Request, Subsystem, UserMemory, UserPtr, Work,
 };
-use ioctlab_vfio::{DeviceId, GroupReply};
+use ioctlab_vfio::GroupReply;
 
 use super::nodes::{self, Device};
 use super::quiet::Quiet;
