@@ -1,6 +1,8 @@
 //! A lab, wired up.
 
-use ioctlab_kernel::{Kernel, MachineMemory, Subsystem};
+use std::sync::Arc;
+
+use ioctlab_kernel::{Kernel, MachineMemory, Subsystem, Tree};
 
 use crate::config;
 use crate::xen::{XenHost, XenRequest};
@@ -37,6 +39,11 @@ impl Lab {
             subsystems.push(Box::new(host));
         }
         Ok((lab, Kernel::new(subsystems, nodes)))
+    }
+
+    /// What there is of the lab's machines in `/sys`: of a Xen host nothing that programs look for.
+    pub fn trees(&self) -> Vec<Arc<dyn Tree>> {
+        Vec::new()
     }
 
     /// Does something from outside. What it makes readable is shown by the host's next look at the kernel's effects.

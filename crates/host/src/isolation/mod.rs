@@ -2,6 +2,7 @@
 
 mod namespace;
 mod placeholder;
+pub(crate) mod sysfs;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
