@@ -33,6 +33,7 @@ mod store;
 mod supervisor;
 mod sys;
 mod trace;
+mod trees;
 mod window;
 mod workers;
 
@@ -40,6 +41,7 @@ pub use machine_memory::Memory;
 pub use run::Run;
 pub use server::Server;
 pub use trace::Trace;
+pub use trees::{Owner, Trees};
 
 /// The descriptor numbers that devices are given, where a process has room for them.
 pub const DEVICE_DESCRIPTORS: std::ops::RangeInclusive<u32> = window::FIRST..=window::LAST;

@@ -2,6 +2,7 @@
 
 mod namespace;
 mod placeholder;
+pub(crate) mod sysfs;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;

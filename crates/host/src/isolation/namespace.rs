@@ -42,7 +42,8 @@ impl From<Refusal> for io::Error {
     }
 }
 
-trait Step<T> {
+/// Says which step an error is of.
+pub(super) trait Step<T> {
     fn step(self, step: &'static str) -> Result<T, Refusal>;
 }
 
