@@ -47,7 +47,9 @@ fn run_in_private_lab(arguments: &arguments::Run) -> Result<u8, String> {
     let server = Server::new(kernel, &memory, trace).map_err(server_failed)?;
     server.watch().map_err(server_failed)?;
     let listener = started.take_listener().map_err(server_failed)?;
-    server.supervise(Run::new(Opener { domain, rawio: false }, tree, true), listener).map_err(server_failed)?;
+    server
+        .supervise(Run::new(Opener { domain, rawio: false }, tree, true), listener)
+        .map_err(server_failed)?;
     if let Some(connection) = started.take_trees() {
         server.show_trees(&trees, connection, Owner::this_process()).map_err(server_failed)?;
     }
