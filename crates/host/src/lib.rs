@@ -9,9 +9,12 @@
 //! All unsafe code is in `sys`.
 #![deny(unsafe_code)]
 
+mod address_map;
+mod areas;
 mod backing;
 mod calls;
 pub mod daemon;
+mod extents;
 mod filter;
 pub mod isolation;
 pub mod launch;
@@ -22,6 +25,8 @@ mod permission;
 mod pieces;
 pub mod probe;
 mod process;
+mod process_limits;
+mod program_memory;
 mod run;
 mod server;
 pub mod signals;
@@ -32,7 +37,9 @@ mod sys;
 mod trace;
 mod window;
 
+pub use areas::Areas;
 pub use machine_memory::Memory;
+pub use program_memory::Programs;
 pub use run::Run;
 pub use server::Server;
 pub use trace::Trace;
