@@ -117,8 +117,10 @@ impl Connection {
             let words: Vec<&str> = line.split(' ').collect();
             match *words {
                 ["domain", id] => domain = id.parse().map_err(|_| self.confused())?,
-                ["node", number, permissions, path] => nodes.push(Node {
+                ["node", number, presence, permissions, path] => nodes.push(Node {
                     path: path.to_owned(),
+                    hidden: presence == "hidden",
+                    compat: false,
                     number: parse_number(number).ok_or_else(|| self.confused())?,
                     permissions: permissions.parse().map_err(|_| self.confused())?,
                     // The server knows what stands behind it, and which subsystem serves it.

@@ -197,7 +197,8 @@ impl Shared {
         self.server.with_kernel(|kernel| {
             for node in kernel.nodes() {
                 let number = node.number.map_or("file".to_owned(), |n| format!("{}:{}", n.major, n.minor));
-                let _ = writeln!(text, "node {number} {} {}", node.permissions, node.path);
+                let presence = if node.hidden { "hidden" } else { "there" };
+                let _ = writeln!(text, "node {number} {presence} {} {}", node.permissions, node.path);
             }
         });
         Ok(text)

@@ -142,6 +142,8 @@ impl Bench {
             path: "/dev/counter".into(),
             number: Some(DeviceNumber { major: 10, minor: 1 }),
             behind: ioctlab_kernel::Behind::Stream,
+            hidden: false,
+            compat: false,
             permissions: 0o600,
             subsystem: 0,
             device: 0,

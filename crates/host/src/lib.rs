@@ -12,9 +12,11 @@
 mod address_map;
 mod areas;
 mod backing;
+mod caller;
 mod calls;
 pub mod daemon;
 mod extents;
+mod eventfds;
 mod filter;
 pub mod isolation;
 pub mod launch;
@@ -27,6 +29,7 @@ pub mod probe;
 mod process;
 mod process_limits;
 mod program_memory;
+mod relief;
 mod run;
 mod server;
 pub mod signals;
@@ -36,6 +39,7 @@ mod supervisor;
 mod sys;
 mod trace;
 mod window;
+mod workers;
 
 pub use areas::Areas;
 pub use machine_memory::Memory;

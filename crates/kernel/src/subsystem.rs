@@ -168,6 +168,11 @@ pub trait Subsystem: Send {
         None
     }
 
+    /// The next of its devices whose node has come (`true`) or gone since it was last returned here.
+    fn next_node_change(&mut self) -> Option<(u32, bool)> {
+        None
+    }
+
     /// An eventfd that is being watched was signalled, and its count has been taken.
     fn signalled(&mut self, event: EventId) -> Option<Box<dyn Work>> {
         let _ = event;

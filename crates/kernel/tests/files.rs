@@ -106,6 +106,8 @@ fn kernel() -> (Kernel, Log) {
         path: format!("/dev/x{device}"),
         number: Some(DeviceNumber { major: 10, minor: 1 }),
         behind: ioctlab_kernel::Behind::Stream,
+        hidden: false,
+        compat: false,
         permissions: 0o600,
         subsystem,
         device,

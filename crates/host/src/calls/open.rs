@@ -154,7 +154,11 @@ fn open_node(
         state.release(file);
         return Err(Errno::EINVAL);
     }
-    let status = OFlags::from_bits_retain(flags as u32) & (OFlags::NONBLOCK | OFlags::APPEND);
+    back(state, file, OFlags::from_bits_retain(flags as u32) & (OFlags::NONBLOCK | OFlags::APPEND))
+}
+
+/// Gives an open file what stands behind its descriptors, with these status flags; releases it if that can't be had.
+pub(super) fn back(state: &mut State, file: FileId, status: OFlags) -> Result<(FileId, OwnedFd), Errno> {
     match state.back(file, status) {
         Ok(client) => Ok((file, client)),
         Err(error) => {
@@ -165,7 +169,7 @@ fn open_node(
 }
 
 /// Gives the caller its descriptor, and with it the answer.
-fn give(call: &Call<'_>, file: FileId, client: OwnedFd, flags: i32) -> Answer {
+pub(super) fn give(call: &Call<'_>, file: FileId, client: OwnedFd, flags: i32) -> Answer {
     match add_descriptor(call, file, &client, flags & libc::O_CLOEXEC != 0, 0) {
         // From here on the caller alone holds the client's end, and its last close is seen as a hang-up.
         Ok(number) => Answer::Given(number),

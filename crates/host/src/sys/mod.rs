@@ -3,6 +3,7 @@
 //! Each function is safe to call with any argument; what a kernel refuses comes back as an [`std::io::Error`].
 #![allow(unsafe_code)]
 
+pub(crate) mod aio;
 pub(crate) mod memory;
 pub(crate) mod misc;
 pub(crate) mod process;
