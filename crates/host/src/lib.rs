@@ -9,10 +9,13 @@
 //! All unsafe code is in `sys`.
 #![deny(unsafe_code)]
 
+mod address_map;
+mod areas;
 mod backing;
 mod caller;
 mod calls;
 pub mod daemon;
+mod extents;
 mod eventfds;
 mod filter;
 pub mod isolation;
@@ -24,6 +27,8 @@ mod permission;
 mod pieces;
 pub mod probe;
 mod process;
+mod process_limits;
+mod program_memory;
 mod relief;
 mod run;
 mod server;
@@ -37,7 +42,9 @@ mod trees;
 mod window;
 mod workers;
 
+pub use areas::Areas;
 pub use machine_memory::Memory;
+pub use program_memory::Programs;
 pub use run::Run;
 pub use server::Server;
 pub use trace::Trace;
