@@ -80,3 +80,14 @@ fn whatever_is_closed_first() {
         assert!(bench.open_group(11).is_ok());
     }
 }
+
+#[test]
+fn the_device_that_was_added_last_is_asked_for_its_name_first() {
+    let mut bench = Bench::with_devices();
+    let (_, g) = bench.up(13);
+    bench.machine.names.insert(DeviceId(3), "d4".into());
+    let d = bench.get_device(g, "d4").unwrap();
+    assert_eq!(bench.vfio.device_of(FileId(d as u64)), Some(DeviceId(4)));
+    // One that doesn't like the options answers for all.
+    assert_eq!(bench.get_device(g, "d4 vf_token=1"), Err(Errno::EINVAL));
+}

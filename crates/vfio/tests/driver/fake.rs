@@ -82,6 +82,8 @@ pub(crate) struct Type1 {
     pub(crate) name: &'static str,
     /// What it knows before it is chosen.
     pub(crate) extensions: Vec<u64>,
+    /// What it answers for those.
+    pub(crate) answer: i64,
     /// Types that it knows, but can't be opened as.
     pub(crate) fails: Vec<u64>,
     /// How many of its IOMMUs there have ever been, and how many there are.
@@ -94,6 +96,7 @@ impl Type1 {
         Self {
             name: "type1",
             extensions: vec![TYPE1_IOMMU, TYPE1V2_IOMMU, TYPE1_NESTING_IOMMU, UNMAP_ALL],
+            answer: 1,
             fails: vec![TYPE1_NESTING_IOMMU, UNMAP_ALL],
             opened: Arc::default(),
             alive: Arc::default(),
@@ -107,7 +110,7 @@ impl IommuDriver<Machine> for Type1 {
     }
 
     fn check_extension(&self, extension: u64) -> i64 {
-        i64::from(self.extensions.contains(&extension))
+        if self.extensions.contains(&extension) { self.answer } else { 0 }
     }
 
     fn open(&mut self, extension: u64) -> Result<Box<dyn Iommu<Machine>>, Errno> {
