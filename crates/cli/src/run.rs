@@ -35,7 +35,7 @@ fn run_in_private_lab(arguments: &arguments::Run) -> Result<u8, String> {
     let config = lab_file::load(arguments.lab.as_deref())?;
     let domain = lab_file::domain(&config, arguments.domain)?;
     let memory = Memory::new();
-    let (lab, kernel) = Lab::new(&config, &memory)?;
+    let (lab, kernel) = Lab::new(&config, lab_file::memories(&memory))?;
     let trees = Arc::new(Trees::new(lab.trees()));
     let trace = trace(arguments)?;
     let surroundings = Surroundings::make(arguments.isolation, kernel.nodes())?;

@@ -26,7 +26,7 @@ use crate::{control, lab_file};
 pub(crate) fn up(arguments: &Up) -> Result<u8, String> {
     let config = lab_file::load(arguments.lab.as_deref())?;
     let memory = Memory::new();
-    let (lab, kernel) = Lab::new(&config, &memory)?;
+    let (lab, kernel) = Lab::new(&config, lab_file::memories(&memory))?;
     let file = arguments.lab.as_ref().map_or("(built in)".to_owned(), |path| path.display().to_string());
     let trace = match &arguments.trace {
         None => None,
