@@ -194,7 +194,7 @@ impl Shared {
                     vcpu: vcpu.parse().map_err(|_| confused())?,
                     virq: virq.to_owned(),
                 };
-                self.server.with_kernel(|_| self.lab.act(&Request::Xen(request))).map(|()| String::new())
+                self.server.with_kernel(|_| self.lab.act(&Request::Xen(request)))
             }
             ["status"] => {
                 let (processes, files) = self.server.usage();
