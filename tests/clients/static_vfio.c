@@ -1,0 +1,2 @@
+/* The same, statically linked. */
+#include "vfio.c"
