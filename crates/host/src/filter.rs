@@ -47,6 +47,8 @@ const IOCTL_KINDS: [u8; 6] = [b'E', b'G', b'P', b';', 0xae, b'T'];
 /// Where the second of a VFIO device's regions is in its file (each starts at a multiple of that), and how many there are.
 const FAR: u64 = 1 << 40;
 const REGIONS: u64 = 9;
+/// The size of the largest register, in bytes.
+const REGISTER: u64 = 8;
 
 /// Where `struct seccomp_data` has the call's number and its architecture, in bytes.
 const NUMBER: u32 = 0;
@@ -160,14 +162,16 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
         masked(3, file_is_shared, libc::MAP_SHARED as u64)?,
         condition(4, SeccompCmpOp::Ne, u64::from(window::PASSAGE))?,
     ])?);
-    // What lies that far out in a file is a region of a VFIO device's, whatever the descriptor's number: by redirection, or
-    // passed by another process.
+    // A VFIO device's regions, whatever the descriptor's number: it may be passed by another process, or be a redirection. What lies
+    // that far out in a file is a region; and so few bytes are rarely read of anything but registers.
     for call in [libc::SYS_pread64, libc::SYS_pwrite64] {
-        let offset = |operator, value| {
-            SeccompCondition::new(3, SeccompCmpArgLen::Qword, operator, value).map_err(io::Error::other)
+        let wide = |argument, operator, value| {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value).map_err(io::Error::other)
         };
-        let in_region = vec![offset(SeccompCmpOp::Ge, FAR)?, offset(SeccompCmpOp::Lt, FAR * REGIONS)?];
-        rules.entry(call).or_default().push(rule(in_region)?);
+        let in_region = vec![wide(3, SeccompCmpOp::Ge, FAR)?, wide(3, SeccompCmpOp::Lt, FAR * REGIONS)?];
+        let rules = rules.entry(call).or_default();
+        rules.push(rule(in_region)?);
+        rules.push(rule(vec![wide(2, SeccompCmpOp::Le, REGISTER)?])?);
     }
     for command in [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFL] {
         let mut conditions = in_window(0)?;
