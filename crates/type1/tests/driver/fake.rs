@@ -175,3 +175,8 @@ impl Machine for Fake {
         self.warnings.push(warning);
     }
 }
+
+/// The aperture of an IOMMU of 57 bits.
+pub(crate) fn wide() -> IovaRange {
+    IovaRange { start: 0, last: (1 << 57) - 1 }
+}

@@ -1,6 +1,8 @@
 //! What Linux printed, call by call: the group `t` of the probe, on a device behind QEMU's Intel IOMMU.
 
-use ioctlab_abi::vfio::{IOMMU_DIRTY_PAGES, IOMMU_GET_INFO, IOMMU_MAP_DMA, IOMMU_UNMAP_DMA, TYPE1_NESTING_IOMMU};
+use ioctlab_abi::vfio::{
+    IOMMU_DIRTY_PAGES, IOMMU_GET_INFO, IOMMU_MAP_DMA, IOMMU_UNMAP_DMA, TYPE1_NESTING_IOMMU,
+};
 use ioctlab_chardev::{Errno, SpaceId};
 use ioctlab_type1::Parameters;
 
@@ -57,7 +59,8 @@ impl Probe {
                     }
                 }
                 2 => {
-                    let (flags, pages, max) = (word(&bytes, at + 8), long(&bytes, at + 16), long(&bytes, at + 24));
+                    let (flags, pages, max) =
+                        (word(&bytes, at + 8), long(&bytes, at + 16), long(&bytes, at + 24));
                     capabilities += &format!("[fl={flags:x} pg={pages:x} max={max:x}]");
                 }
                 3 => capabilities += &format!("[avail={}]", word(&bytes, at + 8)),
@@ -87,8 +90,7 @@ impl Probe {
         for argsz in [0, 15, 16, 20, 24, 64, 1024] {
             self.info(argsz);
         }
-        for (name, request) in
-            [("info", IOMMU_GET_INFO), ("map", IOMMU_MAP_DMA), ("unmap", IOMMU_UNMAP_DMA)]
+        for (name, request) in [("info", IOMMU_GET_INFO), ("map", IOMMU_MAP_DMA), ("unmap", IOMMU_UNMAP_DMA)]
         {
             let result = self.lab.call_at(request, BAD);
             self.say(&format!("{name}-badptr"), result, "-");
@@ -204,7 +206,8 @@ impl Probe {
     }
 
     fn dirty_pages(&mut self) {
-        let flags = [("dirty-bad-flag", 8), ("dirty-start", 1), ("dirty-start-again", 1), ("dirty-two-flags", 3)];
+        let flags =
+            [("dirty-bad-flag", 8), ("dirty-start", 1), ("dirty-start-again", 1), ("dirty-two-flags", 3)];
         for (name, flags) in flags {
             self.dirty(name, flags);
         }
