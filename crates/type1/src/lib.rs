@@ -26,6 +26,7 @@
 //! - No memory is taken by the bitmaps of `IOMMU_DIRTY_PAGES`, so starting doesn't fail for want of it. And Linux, asked again
 //!   for a mapping whose bits don't start at a multiple of 64, may set bits behind its end, too.
 //! - `TYPE1_NESTING_IOMMU` is refused when it is chosen; Linux refuses it with the first group. A program sees the same.
+//! - `allow_unsafe_interrupts` is what it was when the container chose its IOMMU; Linux looks anew with each group.
 //! - There are no mediated devices (groups with an emulated IOMMU).
 #![no_std]
 #![forbid(unsafe_code)]

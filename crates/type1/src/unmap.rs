@@ -6,7 +6,6 @@ use ioctlab_chardev::{Caller, Errno, UserPtr};
 
 use crate::bitmap::Bitmap;
 use crate::container::{Container, fetch};
-use crate::mappings::Dma;
 use crate::{IovaRange, Machine};
 
 const SIZE: usize = 24;
@@ -44,12 +43,11 @@ impl Container {
             bitmap.check(size)?;
             Some(bitmap)
         };
-        let all = flags & DMA_UNMAP_ALL != 0;
-        let range = self.range_to_unmap(iova, size, all)?;
+        let range = self.range_to_unmap(iova, size, flags & DMA_UNMAP_ALL != 0)?;
         let unmapped = if flags & DMA_UNMAP_VADDR != 0 {
-            self.invalidate_vaddr(range, all)?
+            self.invalidate_vaddr(range)?
         } else {
-            self.unmap_range(range, all, bitmap, caller, machine)?
+            self.unmap_range(range, bitmap, caller, machine)?
         };
         put(&mut bytes, 16, &unmapped.to_ne_bytes());
         caller.write(UserPtr(argument), &bytes)?;
@@ -71,9 +69,9 @@ impl Container {
     ///
     /// # Errors
     /// `EINVAL` for a range that cuts a mapping, in the second version.
-    fn takes_in(&self, range: IovaRange, all: bool) -> Result<bool, Errno> {
+    fn takes_in(&self, range: IovaRange) -> Result<bool, Errno> {
         if self.v2 {
-            return if !all && self.mappings.cut_by(range) { Err(Errno::EINVAL) } else { Ok(true) };
+            return if self.mappings.cut_by(range) { Err(Errno::EINVAL) } else { Ok(true) };
         }
         // The first version stops at a mapping that starts before the range.
         Ok(self.mappings.at(range.start).is_none_or(|dma| dma.range.start >= range.start))
@@ -87,7 +85,6 @@ impl Container {
     fn unmap_range(
         &mut self,
         range: IovaRange,
-        all: bool,
         bitmap: Option<Bitmap>,
         caller: &mut dyn Caller,
         machine: &mut (impl Machine + ?Sized),
@@ -98,7 +95,7 @@ impl Container {
             return Err(Errno::EINVAL);
         }
         let mut unmapped = 0_u64;
-        if !self.takes_in(range, all)? {
+        if !self.takes_in(range)? {
             return Ok(unmapped);
         }
         while let Some(dma) = self.mappings.first_starting_in(range) {
@@ -115,9 +112,9 @@ impl Container {
     ///
     /// # Errors
     /// As [`Self::takes_in`]; `EINVAL` if one is invalid already.
-    fn invalidate_vaddr(&mut self, range: IovaRange, all: bool) -> Result<u64, Errno> {
+    fn invalidate_vaddr(&mut self, range: IovaRange) -> Result<u64, Errno> {
         let mut found = 0_u64;
-        if !self.takes_in(range, all)? {
+        if !self.takes_in(range)? {
             return Ok(found);
         }
         if self.mappings.starting_in(range).any(|dma| dma.vaddr_invalid) {
@@ -126,7 +123,7 @@ impl Container {
         for dma in self.mappings.starting_in_mut(range) {
             dma.vaddr_invalid = true;
             self.vaddr_invalid = self.vaddr_invalid.saturating_add(1);
-            found = found.saturating_add(Dma::bytes(dma));
+            found = found.saturating_add(dma.bytes());
         }
         Ok(found)
     }

@@ -134,7 +134,8 @@ fn unsafe_interrupts_can_be_allowed() {
 
 #[test]
 fn ranges_without_what_is_reserved() {
-    let rows: [(&[(u64, u64)], &[(u64, u64)]); 8] = [
+    type Ranges<'a> = &'a [(u64, u64)];
+    let rows: [(Ranges<'_>, Ranges<'_>); 8] = [
         (&[], &[(0, 0x7f_ffff_ffff)]),
         (&[(0, 0xfff)], &[(0x1000, 0x7f_ffff_ffff)]),
         (&[(0x7f_ffff_f000, 0x7f_ffff_ffff)], &[(0, 0x7f_ffff_efff)]),
@@ -227,4 +228,21 @@ fn a_group_that_is_not_there() {
     assert_eq!(lab.map(BOTH, BUFFER, 0, PAGE), Ok(()));
     lab.detach(7);
     assert_eq!(lab.locked(), 1);
+}
+
+#[test]
+fn the_narrowest_aperture_stays() {
+    let mut lab = Lab::v2();
+    lab.machine.refuse_sharing = true;
+    let narrow = IovaRange { start: 0x1000, last: 0xffff_ffff };
+    let reserving_nothing = reserving(&[]);
+    lab.detach(1);
+    for (group, aperture) in [(1, narrow), (2, wide()), (3, wide())] {
+        assert_eq!(lab.attach(group, Group { aperture, ..reserving_nothing.clone() }), Ok(()));
+    }
+    assert_eq!(lab.machine.domains.len(), 3);
+    lab.detach(3);
+    assert_eq!(lab.capabilities().1, [(0x1000, 0xffff_ffff)]);
+    lab.detach(1);
+    assert_eq!(lab.capabilities().1, [(0, wide().last)]);
 }
