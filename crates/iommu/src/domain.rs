@@ -2,6 +2,8 @@
 
 use alloc::collections::BTreeMap;
 
+use ioctlab_abi::Errno;
+
 use crate::{AddressRange, Fault, Properties, Reason};
 
 /// Where something is: an address in an address space, whose number is the business of whoever maps it.
@@ -55,6 +57,17 @@ pub enum Refused {
     BeyondAperture,
     /// Something is mapped in it.
     Mapped,
+}
+
+impl From<Refused> for Errno {
+    /// As Linux's drivers of IOMMUs answer.
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Malformed => Self::EINVAL,
+            Refused::BeyondAperture => Self::EFAULT,
+            Refused::Mapped => Self::EEXIST,
+        }
+    }
 }
 
 /// What is mapped from some address on.

@@ -1,165 +1,77 @@
-//! Dirty pages. The IOMMU doesn't track them, so a page that devices can get at counts as written.
+//! `IOMMU_DIRTY_PAGES`.
 
 use ioctlab_abi::vfio::{DIRTY_PAGES_GET_BITMAP, DIRTY_PAGES_START, DIRTY_PAGES_STOP};
 use ioctlab_chardev::layout::{long, word};
-use ioctlab_chardev::{Caller, Errno, UserMemory, UserPtr};
+use ioctlab_chardev::{Caller, Errno};
 
-use crate::driver::{Container, page_size};
-use crate::machine::Machine;
+use crate::IovaRange;
+use crate::bitmap::Bitmap;
+use crate::container::{Container, fetch};
 
-/// The size of `struct vfio_iommu_type1_dirty_bitmap`, in bytes, and of `struct vfio_bitmap`.
-const DIRTY_SIZE: usize = 8;
-pub(crate) const BITMAP_SIZE: usize = 24;
-/// The size of `struct vfio_iommu_type1_dirty_bitmap_get`, in bytes.
-const RANGE_SIZE: usize = 40;
-
-/// The most bytes that a bitmap may have.
-pub(crate) const BITMAP_MAX: u64 = 1 << 28;
-/// What is written of a bitmap at a time, in bytes.
-const CHUNK: usize = 4096;
-
-/// Where dirty pages are to be reported, a bit each.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bitmap {
-    /// The size of a page, in bytes.
-    pub(crate) page: u64,
-    bytes: u64,
-    at: UserPtr,
-}
-
-impl Bitmap {
-    /// # Errors
-    /// `EFAULT`.
-    pub(crate) fn fetch(at: UserPtr, memory: &mut dyn UserMemory) -> Result<Self, Errno> {
-        let bitmap: [u8; BITMAP_SIZE] = memory.fetch(at)?;
-        Ok(Self::parse(&bitmap))
-    }
-
-    fn parse(bitmap: &[u8]) -> Self {
-        Self { page: long(bitmap, 0), bytes: long(bitmap, 8), at: UserPtr(long(bitmap, 16)) }
-    }
-
-    /// Whether it has room for the pages of so many bytes (`verify_bitmap_size`).
-    ///
-    /// # Errors
-    /// `EINVAL`.
-    pub(crate) fn check(&self, bytes: u64) -> Result<(), Errno> {
-        let pages = bytes.checked_shr(self.page.trailing_zeros()).unwrap_or(0);
-        let needed = words(pages).saturating_mul(8);
-        if pages == 0 || self.bytes == 0 || self.bytes > BITMAP_MAX || self.bytes < needed {
-            return Err(Errno::EINVAL);
-        }
-        Ok(())
-    }
-
-    /// Sets the bits of a mapping's pages; the bitmap's first is that of `iova`.
-    ///
-    /// # Errors
-    /// `EFAULT`.
-    pub(crate) fn report(
-        &self,
-        iova: u64,
-        start: u64,
-        bytes: u64,
-        memory: &mut dyn UserMemory,
-    ) -> Result<(), Errno> {
-        let shift = self.page.trailing_zeros();
-        let first = start.wrapping_sub(iova).checked_shr(shift).unwrap_or(0);
-        let count = bytes.checked_shr(shift).unwrap_or(0);
-        let (word, into_word) = (first >> 6, first & 63);
-        let mut at = UserPtr(self.at.0.wrapping_add(word.saturating_mul(8)));
-        // What the first word has before these bits stays.
-        let mut before = [0; 8];
-        if into_word > 0 {
-            memory.read(at, &mut before)?;
-        }
-        let kept =
-            u64::from_ne_bytes(before) & 1_u64.checked_shl(into_word as u32).unwrap_or(0).wrapping_sub(1);
-        let bits = into_word.saturating_add(count);
-        let total = words(bits);
-        let mut written: u64 = 0;
-        while written < total {
-            let mut chunk = [0; CHUNK];
-            let mut length = 0;
-            for place in chunk.chunks_exact_mut(8) {
-                if written >= total {
-                    break;
-                }
-                let mut value = match bits.saturating_sub(written.saturating_mul(64)) {
-                    left @ 0..64 => 1_u64.checked_shl(left as u32).unwrap_or(0).wrapping_sub(1),
-                    _ => u64::MAX,
-                };
-                if written == 0 {
-                    value = value & u64::MAX.checked_shl(into_word as u32).unwrap_or(0) | kept;
-                }
-                place.copy_from_slice(&value.to_ne_bytes());
-                written = written.saturating_add(1);
-                length = usize::saturating_add(length, 8);
-            }
-            memory.write(at, chunk.get(..length).unwrap_or_default())?;
-            at = at.behind(length)?;
-        }
-        Ok(())
-    }
-}
-
-/// How many 64-bit words so many bits take.
-fn words(bits: u64) -> u64 {
-    bits.div_ceil(64)
-}
+const SIZE: usize = 8;
+/// `u64 iova, u64 size`, and a bitmap.
+const RANGE_SIZE: usize = 16 + Bitmap::SIZE as usize;
 
 impl Container {
-    /// `IOMMU_DIRTY_PAGES`.
+    /// `IOMMU_DIRTY_PAGES`: `u32 argsz, u32 flags`, of which one, and a range and a bitmap with `GET_BITMAP`. To start what
+    /// is started and to stop what is stopped changes nothing.
     ///
     /// # Errors
-    /// `EACCES` in the first version; `EFAULT`; `EINVAL` for `argsz`, for none or several flags, for a range that isn't whole pages,
-    /// splits a mapping or wraps, for a bitmap that isn't right, and while pages aren't tracked.
-    pub(crate) fn dirty_pages<M: Machine + ?Sized>(
-        &mut self,
-        argument: UserPtr,
-        caller: &mut dyn Caller,
-        machine: &M,
-    ) -> Result<(), Errno> {
-        if self.is_v1 {
+    /// In this order: `EACCES` in the first version; `EFAULT`; `EINVAL` for an `argsz` below 8, for a flag that isn't one,
+    /// for none or several; to start, `EINVAL` if some mapping has more than 2^31 - 1 pages; else those of
+    /// [`Self::get_dirty`].
+    pub(crate) fn dirty_pages(&mut self, argument: u64, caller: &mut dyn Caller) -> Result<(), Errno> {
+        if !self.v2 {
             return Err(Errno::EACCES);
         }
-        let memory: &mut dyn UserMemory = caller;
-        let dirty: [u8; DIRTY_SIZE] = memory.fetch(argument)?;
-        let argsz = usize::try_from(word(&dirty, 0)).unwrap_or(usize::MAX);
-        match word(&dirty, 4) {
-            _ if argsz < DIRTY_SIZE => Err(Errno::EINVAL),
+        let bytes: [u8; SIZE] = fetch(caller, argument)?;
+        let (argsz, flags) = (word(&bytes, 0), word(&bytes, 4));
+        if argsz < SIZE as u32 {
+            return Err(Errno::EINVAL);
+        }
+        match flags {
             DIRTY_PAGES_START => {
-                self.tracks_dirty_pages = true;
+                if !self.dirty_page_tracking && !self.mappings.all().all(|dma| self.can_be_tracked(dma)) {
+                    return Err(Errno::EINVAL);
+                }
+                self.dirty_page_tracking = true;
                 Ok(())
             }
             DIRTY_PAGES_STOP => {
-                self.tracks_dirty_pages = false;
+                self.dirty_page_tracking = false;
                 Ok(())
             }
-            DIRTY_PAGES_GET_BITMAP if argsz < DIRTY_SIZE.saturating_add(RANGE_SIZE) => Err(Errno::EINVAL),
-            DIRTY_PAGES_GET_BITMAP => {
-                let range: [u8; RANGE_SIZE] = memory.fetch(argument.behind(DIRTY_SIZE)?)?;
-                self.report_dirty(&range, memory, page_size(machine))
+            DIRTY_PAGES_GET_BITMAP if argsz >= (SIZE + RANGE_SIZE) as u32 => {
+                self.get_dirty(argument.wrapping_add(SIZE as u64), caller)
             }
             _ => Err(Errno::EINVAL),
         }
     }
 
-    fn report_dirty(&self, range: &[u8], memory: &mut dyn UserMemory, page: u64) -> Result<(), Errno> {
-        let (iova, bytes) = (long(range, 0), long(range, 8));
-        let bitmap = Bitmap::parse(range.get(16..).unwrap_or_default());
-        let end = iova.checked_add(bytes).ok_or(Errno::EINVAL)?;
-        bitmap.check(bytes)?;
-        if bitmap.page != page || (iova | bytes) & page.wrapping_sub(1) != 0 || bytes == 0 {
+    /// `GET_BITMAP`. Bits for what isn't mapped stay as they are, but for those in a word with others.
+    ///
+    /// # Errors
+    /// In this order: `EFAULT`; `EINVAL` for a range that wraps or ends with the last IOVA, for a bitmap that can't be for
+    /// it, or of other pages than the smallest, for what isn't whole pages, if dirty pages aren't tracked, if a mapping is
+    /// cut; `EFAULT` for the bitmap.
+    fn get_dirty(&self, argument: u64, caller: &mut dyn Caller) -> Result<(), Errno> {
+        let bytes: [u8; RANGE_SIZE] = fetch(caller, argument)?;
+        let (iova, size) = (long(&bytes, 0), long(&bytes, 8));
+        let bitmap = Bitmap::parse(bytes.get(16..).unwrap_or_default());
+        let end = iova.checked_add(size).ok_or(Errno::EINVAL)?;
+        bitmap.check(size)?;
+        if bitmap.page_size != 1_u64 << self.page_shift()
+            || !self.is_whole_pages(iova | size)
+            || !self.dirty_page_tracking
+        {
             return Err(Errno::EINVAL);
         }
-        if !self.tracks_dirty_pages || self.mappings.would_split(iova, bytes) {
+        let range = IovaRange { start: iova, last: end.checked_sub(1).ok_or(Errno::EINVAL)? };
+        if self.mappings.cut_by(range) {
             return Err(Errno::EINVAL);
         }
-        let mut next = self.mappings.next_from(iova);
-        while let Some((start, dma)) = next.filter(|(start, _)| *start < end) {
-            bitmap.report(iova, start, dma.bytes, memory)?;
-            next = start.checked_add(dma.bytes).and_then(|behind| self.mappings.next_from(behind));
+        for dma in self.mappings.starting_in(range) {
+            bitmap.report(dma, iova, self.page_shift(), caller)?;
         }
         Ok(())
     }

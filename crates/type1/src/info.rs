@@ -1,4 +1,4 @@
-//! `GET_INFO`: page sizes, and a chain of capabilities.
+//! `IOMMU_GET_INFO`.
 
 use alloc::vec::Vec;
 
@@ -6,86 +6,92 @@ use ioctlab_abi::vfio::{
     IOMMU_INFO_CAP_DMA_AVAIL, IOMMU_INFO_CAP_IOVA_RANGE, IOMMU_INFO_CAP_MIGRATION, IOMMU_INFO_CAPS,
     IOMMU_INFO_PGSIZES,
 };
-use ioctlab_chardev::layout::word;
-use ioctlab_chardev::{Caller, Errno, UserMemory, UserPtr};
+use ioctlab_chardev::layout::{put, word};
+use ioctlab_chardev::{Caller, Errno, UserPtr};
 
-use crate::dirty::BITMAP_MAX;
-use crate::driver::{Container, page_size, valid_ranges};
-use crate::machine::Machine;
+use crate::bitmap::MAX_BITMAP;
+use crate::container::{Container, fetch};
 
-/// The size of `struct vfio_iommu_type1_info`, in bytes, and how much of it a program must know.
-const INFO_SIZE: usize = 24;
-const INFO_MIN: usize = 16;
+/// The struct's size, and where capabilities begin.
+const SIZE: usize = 24;
+/// Without the capabilities' offset.
+const MIN_SIZE: usize = 16;
 
 impl Container {
+    /// `IOMMU_GET_INFO`. If `argsz` has no room for the capabilities, it comes back as what would have.
+    ///
     /// # Errors
-    /// `EFAULT`; `EINVAL` for an `argsz` below 16. Where there isn't room for the capabilities, `argsz` says how much they need.
-    pub(crate) fn get_info<M: Machine + ?Sized>(
-        &self,
-        argument: UserPtr,
-        caller: &mut dyn Caller,
-        machine: &M,
-    ) -> Result<(), Errno> {
-        let memory: &mut dyn UserMemory = caller;
-        let given: [u8; INFO_MIN] = memory.fetch(argument)?;
-        let argsz = word(&given, 0);
-        let room = usize::try_from(argsz).unwrap_or(usize::MAX);
-        if room < INFO_MIN {
+    /// `EFAULT`; `EINVAL` for an `argsz` below 16.
+    pub(crate) fn get_info(&self, argument: u64, caller: &mut dyn Caller) -> Result<(), Errno> {
+        let header: [u8; MIN_SIZE] = fetch(caller, argument)?;
+        let argsz = word(&header, 0);
+        let given = usize::try_from(argsz).unwrap_or(usize::MAX);
+        if given < MIN_SIZE {
             return Err(Errno::EINVAL);
         }
-        let capabilities = self.capabilities(machine);
-        let needed = INFO_SIZE.saturating_add(capabilities.len());
-        let has_room = room >= needed;
-        if has_room {
-            memory.write(argument.behind(INFO_SIZE)?, &capabilities)?;
+        let capabilities = self.capabilities();
+        let needed = SIZE.saturating_add(capabilities.len());
+        let mut info = [0; SIZE];
+        put(&mut info, 0, &argsz.to_ne_bytes());
+        put(&mut info, 4, &(IOMMU_INFO_PGSIZES | IOMMU_INFO_CAPS).to_ne_bytes());
+        put(&mut info, 8, &self.page_sizes.to_ne_bytes());
+        if given < needed {
+            let needed = u32::try_from(needed).map_err(|_| Errno::ENOMEM)?;
+            put(&mut info, 0, &needed.to_ne_bytes());
+        } else {
+            caller.write(UserPtr(argument).behind(SIZE)?, &capabilities)?;
+            put(&mut info, 16, &(SIZE as u32).to_ne_bytes());
         }
-        let size = if has_room { argsz } else { u32::try_from(needed).unwrap_or(u32::MAX) };
-        let offset = if has_room { INFO_SIZE as u32 } else { 0 };
-        let mut info = Vec::with_capacity(INFO_SIZE);
-        info.extend(size.to_ne_bytes());
-        info.extend((IOMMU_INFO_PGSIZES | IOMMU_INFO_CAPS).to_ne_bytes());
-        info.extend(machine.page_sizes().to_ne_bytes());
-        info.extend(offset.to_ne_bytes());
-        info.extend(0_u32.to_ne_bytes());
-        memory.write(argument, info.get(..room.min(INFO_SIZE)).unwrap_or_default())?;
+        caller.write(UserPtr(argument), info.get(..given).unwrap_or(&info))?;
         Ok(())
     }
 
-    fn capabilities<M: Machine + ?Sized>(&self, machine: &M) -> Vec<u8> {
-        let mut migration = Vec::new();
-        migration.extend(0_u32.to_ne_bytes());
-        migration.extend(0_u32.to_ne_bytes());
-        migration.extend(page_size(machine).to_ne_bytes());
-        migration.extend(BITMAP_MAX.to_ne_bytes());
-        let mut available = self.available().to_ne_bytes().to_vec();
-        available.extend(0_u32.to_ne_bytes());
-        let valid = valid_ranges(machine);
-        let mut ranges = Vec::new();
-        ranges.extend(u32::try_from(valid.len()).unwrap_or(u32::MAX).to_ne_bytes());
-        ranges.extend(0_u32.to_ne_bytes());
-        for range in valid {
-            ranges.extend(range.start.to_ne_bytes());
-            ranges.extend(range.last.to_ne_bytes());
+    /// The chain of capabilities, as it is behind the struct.
+    fn capabilities(&self) -> Vec<u8> {
+        let mut chain = Chain::default();
+        chain.add(IOMMU_INFO_CAP_MIGRATION, |body| {
+            body.extend([0; 8]);
+            body.extend((1_u64 << self.page_shift()).to_ne_bytes());
+            body.extend(MAX_BITMAP.to_ne_bytes());
+        });
+        chain.add(IOMMU_INFO_CAP_DMA_AVAIL, |body| {
+            body.extend(self.dma_avail.to_ne_bytes());
+            body.extend(0_u32.to_ne_bytes());
+        });
+        let ranges = self.iovas.ranges();
+        if !ranges.is_empty() {
+            chain.add(IOMMU_INFO_CAP_IOVA_RANGE, |body| {
+                body.extend((ranges.len() as u32).to_ne_bytes());
+                body.extend(0_u32.to_ne_bytes());
+                for range in ranges {
+                    body.extend(range.start.to_ne_bytes());
+                    body.extend(range.last.to_ne_bytes());
+                }
+            });
         }
-        chain(&[
-            (IOMMU_INFO_CAP_MIGRATION, migration),
-            (IOMMU_INFO_CAP_DMA_AVAIL, available),
-            (IOMMU_INFO_CAP_IOVA_RANGE, ranges),
-        ])
+        chain.bytes
     }
 }
 
-/// Capabilities one behind the other, each with its number, version 1, and where the next one is.
-fn chain(capabilities: &[(u16, Vec<u8>)]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = Vec::new();
-    for (place, (id, body)) in capabilities.iter().enumerate() {
-        let is_last = place.saturating_add(1) == capabilities.len();
-        let end = INFO_SIZE.saturating_add(bytes.len()).saturating_add(8).saturating_add(body.len());
-        let next = if is_last { 0 } else { u32::try_from(end).unwrap_or(0) };
-        bytes.extend(id.to_ne_bytes());
-        bytes.extend(1_u16.to_ne_bytes());
-        bytes.extend(next.to_ne_bytes());
-        bytes.extend(body);
+/// Capabilities in a row: `u16 id, u16 version, u32 next`, and so on. `next` is an offset from the struct's start, 0 for the
+/// last.
+#[derive(Default)]
+struct Chain {
+    bytes: Vec<u8>,
+    last: Option<usize>,
+}
+
+impl Chain {
+    /// Adds one of version 1, whose size is a multiple of 8.
+    fn add(&mut self, id: u16, body: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.bytes.len();
+        if let Some(last) = self.last.replace(at) {
+            let offset = SIZE.saturating_add(at) as u32;
+            put(&mut self.bytes, last.saturating_add(4), &offset.to_ne_bytes());
+        }
+        self.bytes.extend(id.to_ne_bytes());
+        self.bytes.extend(1_u16.to_ne_bytes());
+        self.bytes.extend(0_u32.to_ne_bytes());
+        body(&mut self.bytes);
     }
-    bytes
 }

@@ -1,112 +1,117 @@
-//! `MAP_DMA`.
+//! `IOMMU_MAP_DMA`.
 
 use ioctlab_abi::vfio::{DMA_MAP_READ, DMA_MAP_VADDR, DMA_MAP_WRITE};
 use ioctlab_chardev::layout::{long, word};
-use ioctlab_chardev::{Caller, Capability, Errno, PAGE_SIZE, UserMemory, UserPtr};
+use ioctlab_chardev::{Caller, Errno};
 
-use crate::driver::{Container, page_size, valid_ranges};
-use crate::machine::{Machine, Pinned};
+use crate::bitmap::MAX_PAGES;
+use crate::container::{Container, fetch};
+use crate::locked::{check_pinnable, check_room};
 use crate::mappings::Dma;
+use crate::{IovaRange, Machine, Memory};
 
-/// The size of `struct vfio_iommu_type1_dma_map`, in bytes.
-const MAP_SIZE: usize = 32;
+const SIZE: usize = 32;
 
 impl Container {
+    /// `IOMMU_MAP_DMA`: `u32 argsz, u32 flags, u64 vaddr, u64 iova, u64 size`.
+    ///
     /// # Errors
-    /// In Linux's order: `EFAULT`; `EINVAL` for `argsz`, flags, a size of 0, what isn't whole pages, and what wraps; `ENOENT` and
-    /// `EINVAL` for an address given anew to what isn't waiting for one; `EEXIST` if anything is mapped in the range;
-    /// `ENOSPC` with too many mappings; `EINVAL` for IOVAs that can't be mapped; `EFAULT` for memory that can't be used
-    /// so; `ENOMEM` beyond the limit of locked memory.
-    pub(crate) fn map_dma<M: Machine + ?Sized>(
+    /// In this order: `EFAULT`; `EINVAL` for an `argsz` below 32, for a flag that isn't one, for both rights and `VADDR` or
+    /// neither, for what is empty, isn't whole pages, or wraps. Then with `VADDR` those of [`Self::change_vaddr`]; else
+    /// `EEXIST` if something is mapped there; `ENOSPC` if the container has all mappings that it can have; `EINVAL` unless
+    /// it lies within one valid range; `EFAULT` or `ENOMEM` for memory that can't be pinned or locked; `EINVAL` while dirty
+    /// pages are tracked, for more than they can be tracked for.
+    pub(crate) fn map_dma(
         &mut self,
-        argument: UserPtr,
+        argument: u64,
         caller: &mut dyn Caller,
-        machine: &mut M,
+        machine: &mut (impl Machine + ?Sized),
     ) -> Result<(), Errno> {
-        let memory: &mut dyn UserMemory = caller;
-        let map: [u8; MAP_SIZE] = memory.fetch(argument)?;
-        let flags = word(&map, 4);
-        let (address, iova, bytes) = (long(&map, 8), long(&map, 16), long(&map, 24));
-        let known = DMA_MAP_READ | DMA_MAP_WRITE | DMA_MAP_VADDR;
-        if usize::try_from(word(&map, 0)).unwrap_or(usize::MAX) < MAP_SIZE || flags & !known != 0 {
+        let bytes: [u8; SIZE] = fetch(caller, argument)?;
+        let (argsz, flags) = (word(&bytes, 0), word(&bytes, 4));
+        let (vaddr, iova, size) = (long(&bytes, 8), long(&bytes, 16), long(&bytes, 24));
+        if argsz < SIZE as u32 || flags & !(DMA_MAP_READ | DMA_MAP_WRITE | DMA_MAP_VADDR) != 0 {
             return Err(Errno::EINVAL);
         }
         let (read, write) = (flags & DMA_MAP_READ != 0, flags & DMA_MAP_WRITE != 0);
-        let gives_anew = flags & DMA_MAP_VADDR != 0;
-        if (read || write) == gives_anew {
+        let set_vaddr = flags & DMA_MAP_VADDR != 0;
+        if (read || write) == set_vaddr || !self.is_whole_pages(size | iova | vaddr) {
             return Err(Errno::EINVAL);
         }
-        if bytes == 0 || (bytes | iova | address) & page_size(machine).wrapping_sub(1) != 0 {
-            return Err(Errno::EINVAL);
+        let behind_first = size.checked_sub(1).ok_or(Errno::EINVAL)?;
+        let last = iova.checked_add(behind_first).ok_or(Errno::EINVAL)?;
+        vaddr.checked_add(behind_first).ok_or(Errno::EINVAL)?;
+        let range = IovaRange { start: iova, last };
+        if set_vaddr {
+            return self.change_vaddr(range, vaddr, caller, machine);
         }
-        let last = iova.checked_add(bytes.wrapping_sub(1)).ok_or(Errno::EINVAL)?;
-        if address.checked_add(bytes.wrapping_sub(1)).is_none() {
-            return Err(Errno::EINVAL);
-        }
-        let found = self.mappings.first_in(iova, bytes);
-        if gives_anew {
-            let (start, dma) = found.ok_or(Errno::ENOENT)?;
-            if !dma.is_invalid || (start, dma.bytes) != (iova, bytes) {
-                return Err(Errno::EINVAL);
-            }
-            return self.give_anew(iova, address, caller, machine);
-        }
-        if found.is_some() {
+        if self.mappings.first_in(range).is_some() {
             return Err(Errno::EEXIST);
         }
-        if self.available() == 0 {
+        if self.dma_avail == 0 {
             return Err(Errno::ENOSPC);
         }
-        if !valid_ranges(machine).iter().any(|range| range.start <= iova && last <= range.last) {
+        if !self.iovas.allow(range) {
             return Err(Errno::EINVAL);
         }
-        let domain = self.domain.ok_or(Errno::EINVAL)?;
-        let memory = Pinned { space: caller.space()?, address, read, write };
-        caller.check_pinnable(UserPtr(address), bytes, write)?;
-        let pages = bytes.checked_div(PAGE_SIZE).unwrap_or(0);
-        self.check_limit(memory, pages, caller, machine)?;
-        machine.map(domain, iova, bytes, memory)?;
-        machine.account(memory.space, i64::try_from(pages).unwrap_or(i64::MAX));
-        self.mappings.insert(iova, Dma { bytes, memory, is_invalid: false });
-        Ok(())
-    }
-
-    /// Whether so many more pages may be locked (`vfio_lock_acct`).
-    fn check_limit<M: Machine + ?Sized>(
-        &self,
-        memory: Pinned,
-        pages: u64,
-        caller: &mut dyn Caller,
-        machine: &M,
-    ) -> Result<(), Errno> {
-        let limit = machine.locked_memory_limit(caller.locked_memory_limit());
-        let Some(limit) = limit else { return Ok(()) };
-        let locked = machine.locked(memory.space).saturating_add(caller.locked_pages()).saturating_add(pages);
-        if locked > limit.checked_div(PAGE_SIZE).unwrap_or(0) && !caller.has_capability(Capability::IpcLock) {
-            return Err(Errno::ENOMEM);
-        }
-        Ok(())
-    }
-
-    /// A mapping is of other memory from now on, that of whoever calls (`VFIO_DMA_MAP_FLAG_VADDR`).
-    fn give_anew<M: Machine + ?Sized>(
-        &mut self,
-        iova: u64,
-        address: u64,
-        caller: &mut dyn Caller,
-        machine: &mut M,
-    ) -> Result<(), Errno> {
         let space = caller.space()?;
-        let domain = self.domain.ok_or(Errno::EINVAL)?;
-        let dma = self.mappings.get_mut(iova).ok_or(Errno::ENOENT)?;
-        let pages = i64::try_from(dma.bytes.checked_div(PAGE_SIZE).unwrap_or(0)).unwrap_or(i64::MAX);
-        let memory = Pinned { space, address, ..dma.memory };
-        machine.unmap(domain, iova, dma.bytes);
-        machine.map(domain, iova, dma.bytes, memory)?;
-        machine.account(dma.memory.space, pages.saturating_neg());
-        machine.account(space, pages);
-        dma.memory = memory;
-        dma.is_invalid = false;
+        check_pinnable(vaddr, size, write, space, caller, machine)?;
+        let dma = Dma { range, memory: Memory { space, vaddr }, read, write, vaddr_invalid: false };
+        if self.dirty_page_tracking && !self.can_be_tracked(&dma) {
+            return Err(Errno::EINVAL);
+        }
+        self.add(dma, machine)
+    }
+
+    /// Whether dirty pages of a mapping can be tracked.
+    pub(crate) fn can_be_tracked(&self, dma: &Dma) -> bool {
+        dma.bytes().checked_shr(self.page_shift()).unwrap_or(0) <= MAX_PAGES
+    }
+
+    /// Maps in all domains, or in none.
+    fn add(&mut self, dma: Dma, machine: &mut (impl Machine + ?Sized)) -> Result<(), Errno> {
+        for (index, attached) in self.domains.iter().enumerate() {
+            if let Err(errno) = machine.map(attached.domain, dma.range, dma.memory, dma.read, dma.write) {
+                self.domains.iter().take(index).for_each(|done| machine.unmap(done.domain, dma.range));
+                return Err(errno);
+            }
+        }
+        machine.lock_pages(dma.memory.space, dma.pages());
+        self.dma_avail = self.dma_avail.saturating_sub(1);
+        self.mappings.insert(dma);
+        Ok(())
+    }
+
+    /// `VADDR`: gives a mapping whose address isn't valid another, of the caller. Nobody looks what is there.
+    ///
+    /// # Errors
+    /// `ENOENT` if nothing is mapped in the range; `EINVAL` unless it is that of a mapping whose address isn't valid;
+    /// `ENOMEM` if the caller isn't who mapped it and may not lock so much.
+    fn change_vaddr(
+        &mut self,
+        range: IovaRange,
+        vaddr: u64,
+        caller: &mut dyn Caller,
+        machine: &mut (impl Machine + ?Sized),
+    ) -> Result<(), Errno> {
+        let found = *self.mappings.first_in(range).ok_or(Errno::ENOENT)?;
+        if !found.vaddr_invalid || found.range != range {
+            return Err(Errno::EINVAL);
+        }
+        let memory = Memory { space: caller.space()?, vaddr };
+        if memory.space != found.memory.space {
+            check_room(found.pages(), memory.space, caller, machine)?;
+            machine.lock_pages(memory.space, found.pages());
+            machine.unlock_pages(found.memory.space, found.pages());
+        }
+        if let Some(dma) = self.mappings.get_mut(range.start) {
+            dma.memory = memory;
+            dma.vaddr_invalid = false;
+            self.vaddr_invalid = self.vaddr_invalid.saturating_sub(1);
+        }
+        for attached in &self.domains {
+            machine.retarget(attached.domain, range, memory);
+        }
         Ok(())
     }
 }

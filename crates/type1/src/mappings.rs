@@ -1,65 +1,90 @@
-//! A container's mappings, by their IOVAs (`vfio_iommu::dma_list`).
+//! What is mapped, by IOVA (`iommu->dma_list`).
 
 use alloc::collections::BTreeMap;
 
-use crate::machine::Pinned;
+use ioctlab_chardev::PAGE_SIZE;
 
-/// A mapping (`vfio_dma`).
+use crate::{IovaRange, Memory};
+
+/// A mapping (`struct vfio_dma`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dma {
-    pub(crate) bytes: u64,
-    pub(crate) memory: Pinned,
-    /// Its address is to be given anew (`vaddr_invalid`).
-    pub(crate) is_invalid: bool,
+    pub(crate) range: IovaRange,
+    pub(crate) memory: Memory,
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    /// Its address in the program isn't valid now, and is to be given anew.
+    pub(crate) vaddr_invalid: bool,
 }
 
-/// All of them; they don't overlap.
-#[derive(Default)]
-pub(crate) struct Mappings(BTreeMap<u64, Dma>);
+impl Dma {
+    /// Its size in bytes. Nobody can pin all of 2^64 bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.range.last.wrapping_sub(self.range.start).saturating_add(1)
+    }
+
+    /// How many pages of its space are locked.
+    pub(crate) fn pages(&self) -> u64 {
+        self.bytes().checked_div(PAGE_SIZE).unwrap_or(0)
+    }
+}
+
+/// Mappings by their first IOVA. They don't overlap.
+#[derive(Debug, Default)]
+pub(crate) struct Mappings {
+    by_start: BTreeMap<u64, Dma>,
+}
 
 impl Mappings {
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// The first that has something in the range (`vfio_find_dma_first_node`).
+    pub(crate) fn first_in(&self, range: IovaRange) -> Option<&Dma> {
+        // At most one starts before the range and is in it.
+        match self.at(range.start) {
+            Some(dma) => Some(dma),
+            None => self.by_start.range(range.start..=range.last).next().map(|(_, dma)| dma),
+        }
     }
 
-    /// The first mapping that has anything of `bytes` bytes from `iova` on.
-    pub(crate) fn first_in(&self, iova: u64, bytes: u64) -> Option<(u64, Dma)> {
-        let before = self.0.range(..=iova).next_back().filter(|(start, dma)| end(**start, dma) > iova.into());
-        let found = before.or_else(|| self.0.range(iova..).next())?;
-        (u128::from(*found.0) < u128::from(iova).saturating_add(bytes.into())).then_some((*found.0, *found.1))
+    /// The one that an IOVA lies in.
+    pub(crate) fn at(&self, iova: u64) -> Option<&Dma> {
+        let (_, dma) = self.by_start.range(..=iova).next_back()?;
+        Some(dma).filter(|dma| iova <= dma.range.last)
     }
 
-    /// The first mapping that starts at `iova` or behind it.
-    pub(crate) fn next_from(&self, iova: u64) -> Option<(u64, Dma)> {
-        self.0.range(iova..).next().map(|(iova, dma)| (*iova, *dma))
+    /// Whether one lies partly in the range at its first or last IOVA, and partly not.
+    pub(crate) fn cut_by(&self, range: IovaRange) -> bool {
+        self.at(range.start).is_some_and(|dma| dma.range.start < range.start)
+            || self.at(range.last).is_some_and(|dma| dma.range.last > range.last)
     }
 
-    pub(crate) fn insert(&mut self, iova: u64, dma: Dma) {
-        self.0.insert(iova, dma);
+    /// Those that start in the range, in order.
+    pub(crate) fn starting_in(&self, range: IovaRange) -> impl Iterator<Item = &Dma> {
+        self.by_start.range(range.start..=range.last).map(|(_, dma)| dma)
     }
 
-    pub(crate) fn remove(&mut self, iova: u64) -> Option<Dma> {
-        self.0.remove(&iova)
+    /// The first of them.
+    pub(crate) fn first_starting_in(&self, range: IovaRange) -> Option<Dma> {
+        self.starting_in(range).next().copied()
     }
 
-    pub(crate) fn get_mut(&mut self, iova: u64) -> Option<&mut Dma> {
-        self.0.get_mut(&iova)
+    /// The same as [`Self::starting_in`], to be changed.
+    pub(crate) fn starting_in_mut(&mut self, range: IovaRange) -> impl Iterator<Item = &mut Dma> {
+        self.by_start.range_mut(range.start..=range.last).map(|(_, dma)| dma)
     }
 
-    pub(crate) fn pop(&mut self) -> Option<(u64, Dma)> {
-        self.0.pop_first()
+    pub(crate) fn get_mut(&mut self, start: u64) -> Option<&mut Dma> {
+        self.by_start.get_mut(&start)
     }
 
-    /// Whether `bytes` bytes from `iova` on start or end within a mapping.
-    pub(crate) fn would_split(&self, iova: u64, bytes: u64) -> bool {
-        let last = iova.wrapping_add(bytes.wrapping_sub(1));
-        let starts_within = self.first_in(iova, 1).is_some_and(|(start, _)| start != iova);
-        let after = u128::from(last).saturating_add(1);
-        starts_within || self.first_in(last, 1).is_some_and(|(start, dma)| end(start, &dma) != after)
+    pub(crate) fn insert(&mut self, dma: Dma) {
+        self.by_start.insert(dma.range.start, dma);
     }
-}
 
-/// The first IOVA behind a mapping.
-fn end(start: u64, dma: &Dma) -> u128 {
-    u128::from(start).saturating_add(dma.bytes.into())
+    pub(crate) fn remove(&mut self, start: u64) -> Option<Dma> {
+        self.by_start.remove(&start)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Dma> {
+        self.by_start.values()
+    }
 }

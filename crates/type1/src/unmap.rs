@@ -1,141 +1,130 @@
-//! `UNMAP_DMA`.
+//! `IOMMU_UNMAP_DMA`.
 
 use ioctlab_abi::vfio::{DMA_UNMAP_ALL, DMA_UNMAP_GET_DIRTY_BITMAP, DMA_UNMAP_VADDR};
 use ioctlab_chardev::layout::{long, put, word};
-use ioctlab_chardev::{Caller, Errno, PAGE_SIZE, UserMemory, UserPtr};
+use ioctlab_chardev::{Caller, Errno, UserPtr};
 
-use crate::dirty::{BITMAP_SIZE, Bitmap};
-use crate::driver::{Container, page_size};
-use crate::machine::Machine;
-use crate::mappings::Dma;
+use crate::bitmap::Bitmap;
+use crate::container::{Container, fetch};
+use crate::{IovaRange, Machine};
 
-/// The size of `struct vfio_iommu_type1_dma_unmap` without what a flag adds, in bytes.
-const UNMAP_SIZE: usize = 24;
+const SIZE: usize = 24;
+const SIZE_WITH_BITMAP: u32 = 48;
 
 impl Container {
-    /// The number of bytes unmapped is written back if it succeeds.
+    /// `IOMMU_UNMAP_DMA`: `u32 argsz, u32 flags, u64 iova, u64 size`, and a bitmap with `GET_DIRTY_BITMAP`. What was
+    /// unmapped is written back as the size. With `VADDR` nothing is unmapped, but the addresses are not valid any longer.
     ///
     /// # Errors
-    /// `EFAULT`; `EINVAL` for `argsz` and flags, a range that isn't whole pages, wraps or is empty (and one at all, if everything
-    /// is to go), what would split a mapping (in the second version), a bitmap that isn't right or without dirty tracking, and
-    /// an address that is invalid already.
-    pub(crate) fn unmap_dma<M: Machine + ?Sized>(
+    /// In this order: `EFAULT`; `EINVAL` for an `argsz` below 24, for a flag that isn't one, for a bitmap with `ALL` or
+    /// `VADDR`; for a bitmap, `EINVAL` if `argsz` has no room for it, `EFAULT`, `EINVAL` if it can't be for the range. Then
+    /// those of [`Self::unmap_range`]. `EFAULT` if the size can't be written: all is unmapped then.
+    pub(crate) fn unmap_dma(
         &mut self,
-        argument: UserPtr,
+        argument: u64,
         caller: &mut dyn Caller,
-        machine: &mut M,
+        machine: &mut (impl Machine + ?Sized),
     ) -> Result<(), Errno> {
-        let memory: &mut dyn UserMemory = caller;
-        let mut unmap: [u8; UNMAP_SIZE] = memory.fetch(argument)?;
-        let (argsz, flags) = (usize::try_from(word(&unmap, 0)).unwrap_or(usize::MAX), word(&unmap, 4));
+        let mut bytes: [u8; SIZE] = fetch(caller, argument)?;
+        let (argsz, flags) = (word(&bytes, 0), word(&bytes, 4));
+        let (iova, size) = (long(&bytes, 8), long(&bytes, 16));
         let known = DMA_UNMAP_GET_DIRTY_BITMAP | DMA_UNMAP_ALL | DMA_UNMAP_VADDR;
-        if argsz < UNMAP_SIZE || flags & !known != 0 {
+        if argsz < SIZE as u32 || flags & !known != 0 {
             return Err(Errno::EINVAL);
         }
-        let reports = flags & DMA_UNMAP_GET_DIRTY_BITMAP != 0;
-        if reports && flags & (DMA_UNMAP_ALL | DMA_UNMAP_VADDR) != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let (iova, bytes) = (long(&unmap, 8), long(&unmap, 16));
-        let mut bitmap = None;
-        if reports {
-            if argsz < UNMAP_SIZE.saturating_add(BITMAP_SIZE) {
+        let bitmap = if flags & DMA_UNMAP_GET_DIRTY_BITMAP == 0 {
+            None
+        } else {
+            if flags & (DMA_UNMAP_ALL | DMA_UNMAP_VADDR) != 0 || argsz < SIZE_WITH_BITMAP {
                 return Err(Errno::EINVAL);
             }
-            let given = Bitmap::fetch(argument.behind(UNMAP_SIZE)?, memory)?;
-            given.check(bytes)?;
-            bitmap = Some(given);
-        }
-        let page = page_size(machine);
-        if iova & page.wrapping_sub(1) != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let all = flags & DMA_UNMAP_ALL != 0;
-        let bytes = match (all, bytes) {
-            (true, 0) if iova == 0 => u64::MAX,
-            (true, _) | (false, 0) => return Err(Errno::EINVAL),
-            (false, bytes) if bytes & page.wrapping_sub(1) != 0 => return Err(Errno::EINVAL),
-            (false, bytes) => bytes,
+            let bytes: [u8; Bitmap::SIZE as usize] = fetch(caller, argument.wrapping_add(SIZE as u64))?;
+            let bitmap = Bitmap::parse(&bytes);
+            bitmap.check(size)?;
+            Some(bitmap)
         };
-        if !all && iova.checked_add(bytes.wrapping_sub(1)).is_none() {
-            return Err(Errno::EINVAL);
-        }
-        if bitmap.is_some_and(|bitmap| !self.tracks_dirty_pages || bitmap.page != page) {
-            return Err(Errno::EINVAL);
-        }
-        if !self.is_v1 && !all && self.mappings.would_split(iova, bytes) {
-            return Err(Errno::EINVAL);
-        }
+        let range = self.range_to_unmap(iova, size, flags & DMA_UNMAP_ALL != 0)?;
         let unmapped = if flags & DMA_UNMAP_VADDR != 0 {
-            self.invalidate(iova, bytes)?
+            self.invalidate_vaddr(range)?
         } else {
-            self.unmap_range(iova, bytes, bitmap, memory, machine)?
+            self.unmap_range(range, bitmap, caller, machine)?
         };
-        put(&mut unmap, 16, &unmapped.to_ne_bytes());
-        memory.write(argument, &unmap)?;
+        put(&mut bytes, 16, &unmapped.to_ne_bytes());
+        caller.write(UserPtr(argument), &bytes)?;
         Ok(())
     }
 
-    fn unmap_range<M: Machine + ?Sized>(
+    /// # Errors
+    /// `EINVAL` for an IOVA or size that isn't whole pages, for what is empty or wraps, for an IOVA or a size with `ALL`.
+    fn range_to_unmap(&self, iova: u64, size: u64, all: bool) -> Result<IovaRange, Errno> {
+        let last = match (all, size.checked_sub(1)) {
+            (true, None) if iova == 0 => Some(u64::MAX),
+            (false, Some(behind_first)) if self.is_whole_pages(iova | size) => iova.checked_add(behind_first),
+            _ => None,
+        };
+        Ok(IovaRange { start: iova, last: last.ok_or(Errno::EINVAL)? })
+    }
+
+    /// Whether the range takes mappings in: those that start in it.
+    ///
+    /// # Errors
+    /// `EINVAL` for a range that cuts a mapping, in the second version.
+    fn takes_in(&self, range: IovaRange) -> Result<bool, Errno> {
+        if self.v2 {
+            return if self.mappings.cut_by(range) { Err(Errno::EINVAL) } else { Ok(true) };
+        }
+        // The first version stops at a mapping that starts before the range.
+        Ok(self.mappings.at(range.start).is_none_or(|dma| dma.range.start >= range.start))
+    }
+
+    /// Unmaps, and returns how many bytes.
+    ///
+    /// # Errors
+    /// `EINVAL` for a bitmap unless dirty pages are tracked, in pages of the smallest size, and as [`Self::takes_in`];
+    /// `EFAULT` if the bitmap can't be written: mappings before the one that it couldn't be written for are unmapped.
+    fn unmap_range(
         &mut self,
-        iova: u64,
-        bytes: u64,
+        range: IovaRange,
         bitmap: Option<Bitmap>,
-        memory: &mut dyn UserMemory,
-        machine: &mut M,
+        caller: &mut dyn Caller,
+        machine: &mut (impl Machine + ?Sized),
     ) -> Result<u64, Errno> {
-        let mut unmapped: u64 = 0;
-        while let Some((start, dma)) = self.mappings.first_in(iova, bytes) {
-            // The first version leaves a mapping alone unless its first page goes; then all of it does.
-            if self.is_v1 && iova > start {
-                break;
-            }
+        if let Some(bitmap) = bitmap
+            && (!self.dirty_page_tracking || bitmap.page_size != 1_u64 << self.page_shift())
+        {
+            return Err(Errno::EINVAL);
+        }
+        let mut unmapped = 0_u64;
+        if !self.takes_in(range)? {
+            return Ok(unmapped);
+        }
+        while let Some(dma) = self.mappings.first_starting_in(range) {
             if let Some(bitmap) = bitmap {
-                bitmap.report(iova, start, dma.bytes, memory)?;
+                bitmap.report(&dma, range.start, self.page_shift(), caller)?;
             }
-            unmapped = unmapped.saturating_add(dma.bytes);
-            self.mappings.remove(start);
-            self.let_go(start, &dma, machine);
+            unmapped = unmapped.saturating_add(dma.bytes());
+            self.remove(dma, machine);
         }
         Ok(unmapped)
     }
 
-    /// The addresses of a range's mappings become invalid: all of them, or none if one was so before.
-    fn invalidate(&mut self, iova: u64, bytes: u64) -> Result<u64, Errno> {
-        let mut starts = alloc::vec::Vec::new();
-        let mut unmapped: u64 = 0;
-        let end = u128::from(iova).saturating_add(bytes.into());
-        let mut next = self.mappings.first_in(iova, bytes);
-        while let Some((start, dma)) = next.filter(|(start, _)| u128::from(*start) < end) {
-            if self.is_v1 && iova > start {
-                break;
-            }
-            if dma.is_invalid {
-                return Err(Errno::EINVAL);
-            }
-            unmapped = unmapped.saturating_add(dma.bytes);
-            starts.push(start);
-            next = start.checked_add(dma.bytes).and_then(|behind| self.mappings.next_from(behind));
+    /// Makes addresses invalid, and returns of how many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::takes_in`]; `EINVAL` if one is invalid already.
+    fn invalidate_vaddr(&mut self, range: IovaRange) -> Result<u64, Errno> {
+        let mut found = 0_u64;
+        if !self.takes_in(range)? {
+            return Ok(found);
         }
-        for start in starts {
-            if let Some(dma) = self.mappings.get_mut(start) {
-                dma.is_invalid = true;
-            }
+        if self.mappings.starting_in(range).any(|dma| dma.vaddr_invalid) {
+            return Err(Errno::EINVAL);
         }
-        Ok(unmapped)
-    }
-
-    pub(crate) fn unmap_everything<M: Machine + ?Sized>(&mut self, machine: &mut M) {
-        while let Some((start, dma)) = self.mappings.pop() {
-            self.let_go(start, &dma, machine);
+        for dma in self.mappings.starting_in_mut(range) {
+            dma.vaddr_invalid = true;
+            self.vaddr_invalid = self.vaddr_invalid.saturating_add(1);
+            found = found.saturating_add(dma.bytes());
         }
-    }
-
-    fn let_go<M: Machine + ?Sized>(&self, start: u64, dma: &Dma, machine: &mut M) {
-        if let Some(domain) = self.domain {
-            machine.unmap(domain, start, dma.bytes);
-        }
-        let pages = i64::try_from(dma.bytes.checked_div(PAGE_SIZE).unwrap_or(0)).unwrap_or(i64::MAX);
-        machine.account(dma.memory.space, pages.saturating_neg());
+        Ok(found)
     }
 }

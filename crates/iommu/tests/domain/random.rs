@@ -63,9 +63,10 @@ proptest! {
                     let before = model.len();
                     for page in page..page + pages {
                         // What lies behind a gap is a range of its own.
-                        if let Some((.., number)) = model.remove(&page) {
-                            let behind = model.range_mut(page + 1..).take_while(|(_, entry)| entry.4 == number);
-                            behind.for_each(|(_, entry)| entry.3 = page + 1);
+                        if let Some((.., start, number)) = model.remove(&page) {
+                            let of_it = model.range_mut(page + 1..).map(|(_, entry)| entry);
+                            let of_it = of_it.filter(|entry| (entry.3, entry.4) == (start, number));
+                            of_it.for_each(|entry| entry.3 = page + 1);
                         }
                     }
                     let unmapped = (before - model.len()) as u64 * PAGE;
