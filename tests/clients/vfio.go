@@ -144,8 +144,8 @@ func main() {
 	check(err == nil, err)
 	live := (*uint32)(unsafe.Pointer(&bar[4]))
 	atomic.StoreUint32(live, 0x01020304)
-	check(atomic.LoadUint32(live) == 0xfefdfcfb)
 	check(edu.read(4) == 0xfefdfcfb)
+	check(atomic.LoadUint32(live) == 0xfefdfcfb)
 	check(syscall.Munmap(bar) == nil)
 
 	memory, err := syscall.Mmap(-1, 0, 2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)

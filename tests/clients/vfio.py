@@ -97,9 +97,9 @@ assert edu.read(0) == 0x010000ED
 with mmap.mmap(edu.fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0) as bar:
     registers = (ctypes.c_uint32 * 16).from_buffer(bar)
     registers[1] = 0x5A5A1234
-    assert registers[1] == 0xA5A5EDCB == edu.read(4)
+    assert edu.read(4) == 0xA5A5EDCB == registers[1]
     registers[2] = 6
-    while registers[8] & 1:
+    while edu.read(0x20) & 1:
         pass
     assert registers[2] == 720
     del registers

@@ -166,7 +166,8 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
     // that far out in a file is a region; and so few bytes are rarely read of anything but registers.
     for call in [libc::SYS_pread64, libc::SYS_pwrite64] {
         let wide = |argument, operator, value| {
-            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value).map_err(io::Error::other)
+            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)
+                .map_err(io::Error::other)
         };
         let in_region = vec![wide(3, SeccompCmpOp::Ge, FAR)?, wide(3, SeccompCmpOp::Lt, FAR * REGIONS)?];
         let rules = rules.entry(call).or_default();

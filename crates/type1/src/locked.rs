@@ -86,7 +86,7 @@ fn room(
     if caller.has_capability(Capability::IpcLock) {
         return None;
     }
-    let limit = caller.locked_memory_limit()? & !(PAGE_SIZE.saturating_sub(1));
+    let limit = machine.locked_memory_limit(caller.locked_memory_limit())? & !(PAGE_SIZE.saturating_sub(1));
     let locked = machine.locked_pages(space).saturating_add(caller.locked_pages());
     let pages = limit.checked_div(PAGE_SIZE).unwrap_or(0);
     Some((limit, pages.saturating_sub(locked)))

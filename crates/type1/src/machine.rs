@@ -113,6 +113,11 @@ pub trait Machine {
     /// (of `mm->locked_vm`; [`LockedMemory`](crate::LockedMemory) keeps them).
     fn locked_pages(&self, space: SpaceId) -> u64;
 
+    /// The limit of locked memory that a caller with this one is held to, in bytes; `None` for none.
+    fn locked_memory_limit(&self, of_caller: Option<u64>) -> Option<u64> {
+        of_caller
+    }
+
     /// So many pages more.
     fn lock_pages(&mut self, space: SpaceId, pages: u64);
 

@@ -27,7 +27,7 @@ pub(super) struct Machine {
     pub(super) group_files: Arc<Vec<(FileId, u32)>>,
     domains: BTreeMap<type1::DomainId, Arc<SharedDomain>>,
     next_domain: u64,
-    locked: BTreeMap<SpaceId, u64>,
+    locked: type1::LockedMemory,
 }
 
 impl Machine {
@@ -42,7 +42,7 @@ impl Machine {
             group_files: Arc::default(),
             domains: BTreeMap::new(),
             next_domain: 0,
-            locked: BTreeMap::new(),
+            locked: type1::LockedMemory::default(),
         }
     }
 
@@ -141,7 +141,7 @@ impl Bus for Machine {
 }
 
 impl type1::Machine for Machine {
-    fn create_domain(&mut self) -> Result<type1::DomainId, Errno> {
+    fn create_domain(&mut self, _: GroupId) -> Result<type1::DomainId, Errno> {
         let id = type1::DomainId(self.next_domain);
         self.next_domain += 1;
         self.domains.insert(id, Arc::new(SharedDomain::new(&self.unit.properties)));
@@ -164,50 +164,55 @@ impl type1::Machine for Machine {
         self.disturb(domain);
     }
 
-    fn isolates_interrupts(&self) -> bool {
-        self.unit.properties.interrupt_remapping
+    fn aperture(&self, _: type1::DomainId) -> type1::IovaRange {
+        range(&self.unit.properties.aperture())
     }
 
-    fn is_coherent(&self) -> bool {
-        self.unit.properties.coherent
-    }
-
-    fn page_sizes(&self) -> u64 {
+    fn page_sizes(&self, _: type1::DomainId) -> u64 {
         self.unit.properties.page_sizes
     }
 
-    fn aperture(&self) -> type1::Range {
-        let iommu::AddressRange { start, last } = self.unit.properties.aperture();
-        type1::Range { start, last }
+    fn enforces_coherency(&mut self, _: type1::DomainId) -> bool {
+        self.unit.properties.coherent
     }
 
-    fn reserved(&self) -> Vec<type1::Range> {
-        let reserved = self.unit.properties.reserved.iter();
-        reserved.map(|range| type1::Range { start: range.start, last: range.last }).collect()
+    fn reserved(&self, _: GroupId) -> Vec<type1::IovaRange> {
+        self.unit.properties.reserved.iter().map(range).collect()
+    }
+
+    fn isolates_interrupts(&self, _: GroupId) -> bool {
+        self.unit.properties.interrupt_remapping
     }
 
     fn map(
         &mut self,
         domain: type1::DomainId,
-        iova: u64,
-        bytes: u64,
-        memory: type1::Pinned,
+        range: type1::IovaRange,
+        memory: type1::Memory,
+        read: bool,
+        write: bool,
     ) -> Result<(), Errno> {
         let domain = self.domains.get(&domain).ok_or(Errno::ENODEV)?;
-        let target = iommu::Target { space: memory.space.0, address: memory.address };
-        let permissions = iommu::Permissions { read: memory.read, write: memory.write };
-        domain.table().map(iova, bytes, target, permissions).map_err(|_| Errno::EINVAL)
+        let permissions = iommu::Permissions { read, write };
+        Ok(domain.table().map(range.start, bytes(range), target(memory), permissions)?)
     }
 
-    fn unmap(&mut self, domain: type1::DomainId, iova: u64, bytes: u64) {
+    fn retarget(&mut self, domain: type1::DomainId, range: type1::IovaRange, memory: type1::Memory) {
         if let Some(domain) = self.domains.get(&domain) {
-            domain.table().unmap(iova, bytes);
+            domain.table().retarget(range.start, target(memory));
         }
         self.disturb(domain);
     }
 
-    fn locked(&self, space: SpaceId) -> u64 {
-        self.locked.get(&space).copied().unwrap_or(0)
+    fn unmap(&mut self, domain: type1::DomainId, range: type1::IovaRange) {
+        if let Some(domain) = self.domains.get(&domain) {
+            domain.table().unmap(range.start, bytes(range));
+        }
+        self.disturb(domain);
+    }
+
+    fn locked_pages(&self, space: SpaceId) -> u64 {
+        self.locked.pages(space)
     }
 
     fn locked_memory_limit(&self, of_caller: Option<u64>) -> Option<u64> {
@@ -218,12 +223,24 @@ impl type1::Machine for Machine {
         }
     }
 
-    fn account(&mut self, space: SpaceId, pages: i64) {
-        let locked = self.locked(space).saturating_add_signed(pages);
-        if locked == 0 {
-            self.locked.remove(&space);
-        } else {
-            self.locked.insert(space, locked);
-        }
+    fn lock_pages(&mut self, space: SpaceId, pages: u64) {
+        self.locked.lock(space, pages);
     }
+
+    fn unlock_pages(&mut self, space: SpaceId, pages: u64) {
+        self.locked.unlock(space, pages);
+    }
+}
+
+fn range(range: &iommu::AddressRange) -> type1::IovaRange {
+    type1::IovaRange { start: range.start, last: range.last }
+}
+
+fn bytes(range: type1::IovaRange) -> u64 {
+    // A range of all 2^64 bytes is one longer than a number can be; no aperture is so wide.
+    (range.last - range.start).saturating_add(1)
+}
+
+fn target(memory: type1::Memory) -> iommu::Target {
+    iommu::Target { space: memory.space.0, address: memory.vaddr }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ioctlab_iommu::{Properties, SourceId};
 use ioctlab_kernel::{DeviceMemory, ProgramMemory};
 use ioctlab_pci::{Address, Device, lspci, models};
-use ioctlab_type1::{Parameters, Type1};
+use ioctlab_type1 as type1;
 use ioctlab_vfio::{DeviceId, GroupId, GroupKind, Vfio};
 
 use super::cell::{Bar, Cell, Surroundings};
@@ -40,11 +40,13 @@ pub(super) fn state(
     let unit = Arc::new(Unit::new(properties, programs));
     let mut vfio = Vfio::new();
     vfio.set_unsafe_noiommu_mode(config.noiommu);
-    let parameters = Parameters {
+    let parameters = type1::Parameters {
+        disable_hugepages: false,
         allow_unsafe_interrupts: config.allow_unsafe_interrupts,
         dma_entry_limit: config.dma_entry_limit,
     };
-    vfio.register_iommu_driver(Box::new(Type1::new(parameters))).map_err(|errno| errno.to_string())?;
+    vfio.register_iommu_driver(Box::new(type1::Driver::new(parameters)))
+        .map_err(|errno| errno.to_string())?;
     let machine = Machine::new(memory, unit, config.locked_memory);
     let mut state = State {
         vfio,

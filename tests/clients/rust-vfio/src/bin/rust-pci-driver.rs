@@ -11,10 +11,10 @@ use rust_vfio::{device, expect_event, Pages, Registers, IRQ_ACK, IRQ_RAISE, PAGE
 
 const IOVA: u64 = 0x20_0000;
 
-/// BAR 0 as mapped memory.
-struct Mapped(MappedOwningPciRegion);
+/// BAR 0 by reads and writes of the device's file.
+struct Read<'a>(&'a dyn PciRegion);
 
-impl Registers for Mapped {
+impl Registers for Read<'_> {
     fn read(&self, at: u64) -> u32 {
         self.0.read_le_u32(at).unwrap()
     }
@@ -55,8 +55,14 @@ fn main() {
     assert_eq!(bar.len(), 0x10_0000);
     assert_eq!(bar.read_le_u32(0).unwrap(), rust_vfio::EDU_ID);
     assert!(bar.is_mappable());
-    let mapped = Mapped(bar.map(.., Permissions::ReadWrite).unwrap());
-    mapped.is_edu();
+    let mapped: MappedOwningPciRegion = bar.map(.., Permissions::ReadWrite).unwrap();
+    let read = Read(&bar);
+    read.is_edu();
+    // What is mapped shows what the registers hold, and what is written there they hold then.
+    assert_eq!(mapped.read_le_u32(0).unwrap(), rust_vfio::EDU_ID);
+    mapped.write_le_u32(rust_vfio::LIVENESS, 99).unwrap();
+    assert_eq!(read.read(rust_vfio::LIVENESS), !99);
+    assert_eq!(mapped.read_le_u32(rust_vfio::LIVENESS).unwrap(), !99);
 
     let memory = Pages::default();
     let iommu = edu.iommu();
@@ -68,15 +74,15 @@ fn main() {
     assert_eq!([interrupts.intx().max(), interrupts.msi().max(), interrupts.msi_x().max()], [1, 1, 0]);
     let fired = event();
     interrupts.msi().enable(&[fired.as_raw_fd()]).unwrap();
-    mapped.round_trip(&memory, IOVA as u32, || expect_event(&fired));
+    read.round_trip(&memory, IOVA as u32, || expect_event(&fired));
     interrupts.msi().disable().unwrap();
     assert!(iommu.unmap(IOVA, PAGE).is_err(), "half of a mapping");
     iommu.unmap(IOVA, Pages::SIZE).unwrap();
 
     interrupts.intx().enable(&[fired.as_raw_fd()]).unwrap();
-    mapped.write(IRQ_RAISE, 4);
+    read.write(IRQ_RAISE, 4);
     expect_event(&fired);
-    mapped.write(IRQ_ACK, 4);
+    read.write(IRQ_ACK, 4);
     interrupts.intx().disable().unwrap();
     (&fired).write_all(&1u64.to_ne_bytes()).unwrap(); // an eventfd like any other
     expect_event(&fired);
