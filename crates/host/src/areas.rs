@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use ioctlab_kernel::{AreaId, DeviceMemory, Errno, MappingId, PAGE_SIZE};
+use ioctlab_kernel::{AreaId, DeviceMemory, Errno, MappingId};
 use rustix::fs::{FallocateFlags, MemfdFlags};
 
 use crate::extents;

@@ -106,11 +106,6 @@ impl Programs {
         }
     }
 
-    /// Whether no program's memory is reached.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.table().spaces.is_empty()
-    }
-
     /// A process has ended.
     pub(crate) fn forget(&self, process: i32) {
         if self.table().of_process.contains_key(&process) {

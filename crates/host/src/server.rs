@@ -52,6 +52,8 @@ pub struct Server {
     pub(crate) trace: Option<Arc<Trace>>,
     /// The files behind descriptors, and machine memory.
     pub(crate) store: Arc<Store>,
+    /// The memory of devices and of programs.
+    pub(crate) memory: Memory,
     /// Looks after threads that devices keep.
     pub(crate) relief: Arc<Relief>,
     epoll: Arc<OwnedFd>,
@@ -80,6 +82,8 @@ pub(crate) struct State {
     plain: HashMap<FileId, Plain>,
     identities: HashMap<Identity, FileId>,
     store: Arc<Store>,
+    /// The memory of devices and of programs.
+    pub(crate) memory: Memory,
     closes: Closes,
     eventfds: Eventfds,
     workers: Arc<Workers>,
@@ -120,6 +124,7 @@ impl Server {
                 plain: HashMap::new(),
                 identities: HashMap::new(),
                 store: Arc::clone(&store),
+                memory: memory.clone(),
                 closes: Closes::default(),
                 eventfds: Eventfds::new(Arc::clone(&epoll), EVENTFD),
                 workers: Arc::default(),
@@ -132,6 +137,7 @@ impl Server {
             }),
             trace,
             store,
+            memory: memory.clone(),
             relief: Arc::default(),
             epoll,
         }))
@@ -305,9 +311,13 @@ impl State {
         act: impl FnOnce(&mut Kernel, &mut dyn Caller) -> T,
     ) -> T {
         let group = self.group(thread).ok();
-        let Self { kernel, processes, identities, eventfds, .. } = self;
+        let Self { kernel, processes, identities, eventfds, memory: lab, .. } = self;
         let pidfd = group.and_then(|group| processes.pidfd(group));
-        act(kernel, &mut Process { memory, thread, pidfd, identities, eventfds })
+        let group = group.unwrap_or(thread);
+        act(
+            kernel,
+            &mut Process { memory, thread, group, pidfd, identities, eventfds, programs: lab.programs() },
+        )
     }
 
     /// Whether a file's reads and writes are a stream.
@@ -395,6 +405,7 @@ impl State {
     fn process_ended(&mut self, process: i32) {
         self.processes.forget(process);
         self.spaces.forget(process);
+        self.memory.programs().forget(process);
     }
 
     /// Files and mappings have lost their last reference.

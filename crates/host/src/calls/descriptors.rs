@@ -47,8 +47,9 @@ pub(super) fn exec(call: &mut Call<'_>) -> Answer {
     let mut state = call.server.lock();
     state.processes.changes_own(call.thread);
     // If it succeeds the process gets another address space.
-    if let Some(group) = state.processes.known_group(call.thread) {
+    if let Some(group) = state.processes.known_process(call.thread) {
         state.spaces.forget(group);
+        state.memory.programs().doubt(group);
     }
     Answer::Continue
 }

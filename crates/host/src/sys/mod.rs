@@ -8,6 +8,8 @@ pub(crate) mod memory;
 pub(crate) mod misc;
 pub(crate) mod process;
 pub(crate) mod ptrace;
+#[cfg(test)]
+pub(crate) mod region;
 pub(crate) mod seccomp;
 pub(crate) mod shared;
 pub(crate) mod userfault;

@@ -34,6 +34,12 @@ impl Shared {
         Ok(Self { start: start.cast(), length })
     }
 
+    /// Where it is in this process.
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> u64 {
+        self.start as u64
+    }
+
     /// The cell at `at`, a multiple of its size; `None` beyond the end.
     fn cell<T: Atomic>(&self, at: usize) -> Option<&T> {
         if !at.is_multiple_of(size_of::<T>()) || at.checked_add(size_of::<T>())? > self.length {
@@ -156,7 +162,7 @@ mod tests {
         rustix::fs::ftruncate(&file, 4096).expect("size");
         let shared = Shared::map(&file, 4096).expect("mapping");
         let pattern: Vec<u8> = (1..=40).collect();
-        for at in (0..17).chain(4096 - 40..4096 - 30) {
+        for at in (0usize..17).chain(4096 - 40..4096 - 30) {
             for length in 0..=40.min(4096 - at) {
                 shared.write(at.saturating_sub(1), &[0xee; 42][..42.min(4096 - at.saturating_sub(1))]);
                 shared.write(at, &pattern[..length]);
