@@ -54,12 +54,14 @@ impl Connection {
             return Err(Errno::ENOENT);
         };
         let attributes = self.attributes_of(&path, &entry, 2);
-        let node = self.trees.names().node(&path, |node| self.is_free(node));
+        let mut names = self.trees.names();
+        names.see(&path, entry);
+        let node = names.node(&path, |node| self.is_free(node));
         Ok(wire::entry(node, &attributes))
     }
 
     fn attributes(&self, path: &str) -> Result<Vec<u8>, Errno> {
-        let entry = self.trees.entry(path).ok_or(Errno::ENOENT)?;
+        let entry = self.trees.entry(path).or_else(|| self.trees.names().seen(path)).ok_or(Errno::ENOENT)?;
         let links = match (&entry, self.trees.tree(path)) {
             (Entry::Directory, Some(tree)) => 2 + directories(tree, path),
             _ => 2,
