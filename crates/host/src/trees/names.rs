@@ -41,6 +41,11 @@ impl Names {
         }
     }
 
+    /// The nodes of a path.
+    pub(crate) fn nodes(&self, path: &str) -> &[u64] {
+        self.nodes.get(path).map_or(&[], Vec::as_slice)
+    }
+
     /// A node at a path for which `is_free`: one that is there, or a new one.
     pub(crate) fn node(&mut self, path: &str, is_free: impl Fn(u64) -> bool) -> u64 {
         match self.nodes.get(path).and_then(|nodes| nodes.iter().find(|node| is_free(**node))) {
