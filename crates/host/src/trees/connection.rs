@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use ioctlab_abi::Errno;
 use rustix::event::{PollFd, PollFlags};
@@ -13,6 +14,7 @@ use rustix::time::Timespec;
 use super::interrupts::{Postponed, is_killed};
 use super::stores::{Job, Write};
 use super::wire::{self, Operation, Request};
+use super::writers::Writers;
 use super::{Owner, Trees};
 
 /// One mount of the trees.
@@ -21,19 +23,14 @@ pub(crate) struct Connection {
     pub(crate) owner: Owner,
     device: OwnedFd,
     stores: Sender<Job>,
-    /// The writes that haven't been answered, by their requests.
-    waiting: Mutex<HashMap<u64, Waiting>>,
-}
-
-/// Who waits for a write.
-struct Waiting {
-    node: u64,
-    thread: u32,
+    /// The threads that wait for a write, by their requests.
+    waiting: Mutex<HashMap<u64, u32>>,
+    writers: Mutex<Writers>,
 }
 
 impl Connection {
     pub(crate) fn new(trees: Arc<Trees>, device: OwnedFd, owner: Owner, stores: Sender<Job>) -> Self {
-        Self { trees, owner, device, stores, waiting: Mutex::new(HashMap::new()) }
+        Self { trees, owner, device, stores, waiting: Mutex::default(), writers: Mutex::default() }
     }
 
     /// Answers the kernel until the mount is gone.
@@ -93,7 +90,7 @@ impl Connection {
         // What is appended is placed at the end by the kernel, which sysfs knows nothing of.
         let offset = if flags & libc::O_APPEND as u32 == 0 { offset } else { 0 };
         let bytes = bytes.get(..super::operations::PAGE).unwrap_or(bytes).to_vec();
-        self.waiting().insert(request.unique, Waiting { node: request.node, thread: request.thread });
+        self.waiting().insert(request.unique, request.thread);
         let write = Write { connection: Arc::clone(self), unique: request.unique, path };
         if self.stores.send(Job::Begin(write, offset, bytes)).is_err() {
             self.waiting().remove(&request.unique);
@@ -113,7 +110,7 @@ impl Connection {
 
     /// A signal has come for who waits for a write. Everything else is answered at once.
     fn interrupt(&self, waiting: u64, interrupt: u64, postponed: &mut Postponed) {
-        let Some(thread) = self.waiting().get(&waiting).map(|waiting| waiting.thread) else { return };
+        let Some(thread) = self.waiting().get(&waiting).copied() else { return };
         if is_killed(thread) {
             self.finish_write(waiting, Err(Errno::EINTR));
         } else {
@@ -121,15 +118,22 @@ impl Connection {
         }
     }
 
-    /// Whether nobody waits for a write to this node.
-    ///
-    /// Linux locks a node against a truncation while it is written to. So a file that somebody waits at has one more node, for
-    /// who comes after.
-    pub(crate) fn is_free(&self, node: u64) -> bool {
-        self.waiting().values().all(|waiting| waiting.node != node)
+    /// A node of the file at this path, for who looks it up: one that nobody writes to.
+    pub(crate) fn node(&self, path: &str) -> u64 {
+        let (mut names, mut writers, now) = (self.trees.names(), self.writers(), Instant::now());
+        if !names.nodes(path).iter().any(|node| writers.has(*node)) {
+            return names.number(path);
+        }
+        let node = names.node(path, |node| writers.is_free(node, now));
+        writers.reserve(node, now);
+        node
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+    pub(crate) fn writers(&self) -> MutexGuard<'_, Writers> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, u32>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,6 +13,7 @@ mod names;
 mod operations;
 mod stores;
 mod wire;
+mod writers;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ioctlab_kernel::Entry;
+
 use super::wire::Change;
 
 /// What has been seen of the trees' paths. A path keeps its numbers, whether there is something at it or not.
@@ -11,6 +13,8 @@ pub(crate) struct Names {
     paths: Vec<Arc<str>>,
     /// The nodes of a path: at least one. The first is the file's number.
     nodes: HashMap<Arc<str>, Vec<u64>>,
+    /// What was at a path when it was last looked up.
+    seen: HashMap<Arc<str>, Entry>,
     /// Permissions and owners that were changed.
     changes: HashMap<Arc<str>, Change>,
 }
@@ -18,7 +22,8 @@ pub(crate) struct Names {
 impl Names {
     /// Node 1, which the kernel takes for the mount's own directory, is at `root`.
     pub(crate) fn new(root: &str) -> Self {
-        let mut names = Self { paths: Vec::new(), nodes: HashMap::new(), changes: HashMap::new() };
+        let mut names =
+            Self { paths: Vec::new(), nodes: HashMap::new(), seen: HashMap::new(), changes: HashMap::new() };
         names.add(root);
         names
     }
@@ -36,6 +41,11 @@ impl Names {
         }
     }
 
+    /// The nodes of a path.
+    pub(crate) fn nodes(&self, path: &str) -> &[u64] {
+        self.nodes.get(path).map_or(&[], Vec::as_slice)
+    }
+
     /// A node at a path for which `is_free`: one that is there, or a new one.
     pub(crate) fn node(&mut self, path: &str, is_free: impl Fn(u64) -> bool) -> u64 {
         match self.nodes.get(path).and_then(|nodes| nodes.iter().find(|node| is_free(**node))) {
@@ -50,6 +60,16 @@ impl Names {
         let node = self.paths.len() as u64;
         self.nodes.entry(path).or_default().push(node);
         node
+    }
+
+    /// Something was found at a path.
+    pub(crate) fn see(&mut self, path: &str, entry: Entry) {
+        self.seen.insert(path.into(), entry);
+    }
+
+    /// What was last found at a path: an open file outlives its name.
+    pub(crate) fn seen(&self, path: &str) -> Option<Entry> {
+        self.seen.get(path).cloned()
     }
 
     /// Changes what is at a path.

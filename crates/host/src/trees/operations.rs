@@ -1,5 +1,7 @@
 //! What the kernel asks of a tree's files, but for writes.
 
+use std::time::Instant;
+
 use ioctlab_abi::Errno;
 use ioctlab_kernel::{Entry, Tree};
 
@@ -8,6 +10,9 @@ use super::wire::{self, Attributes, Operation, Request};
 
 /// The most bytes that sysfs reads or writes at once.
 pub(crate) const PAGE: usize = 4096;
+
+/// Has the kernel look a path up again. A program doesn't see it.
+const ESTALE: Errno = Errno::from_raw(libc::ESTALE);
 
 impl Connection {
     /// The answer to a request.
@@ -39,7 +44,13 @@ impl Connection {
                 Some(_) => Err(Errno::EINVAL),
                 None => Err(Errno::ENOENT),
             },
-            Operation::Open { flags } => self.open(&path, flags),
+            Operation::Open { flags } => self.open(&path, flags, request),
+            Operation::Close { flags } => {
+                if access(flags).1 {
+                    self.writers().close(request.node);
+                }
+                Ok(Vec::new())
+            }
             Operation::Read { offset, size } => self.read(&path, offset, size),
             Operation::List { offset, size } => Ok(self.list(&path, offset, size)),
             _ => Err(Errno::ENOSYS),
@@ -54,12 +65,12 @@ impl Connection {
             return Err(Errno::ENOENT);
         };
         let attributes = self.attributes_of(&path, &entry, 2);
-        let node = self.trees.names().node(&path, |node| self.is_free(node));
-        Ok(wire::entry(node, &attributes))
+        self.trees.names().see(&path, entry);
+        Ok(wire::entry(self.node(&path), &attributes))
     }
 
     fn attributes(&self, path: &str) -> Result<Vec<u8>, Errno> {
-        let entry = self.trees.entry(path).ok_or(Errno::ENOENT)?;
+        let entry = self.trees.entry(path).or_else(|| self.trees.names().seen(path)).ok_or(Errno::ENOENT)?;
         let links = match (&entry, self.trees.tree(path)) {
             (Entry::Directory, Some(tree)) => 2 + directories(tree, path),
             _ => 2,
@@ -89,16 +100,15 @@ impl Connection {
     }
 
     /// Even root can't open an attribute for what nobody may do with it.
-    fn open(&self, path: &str, flags: u32) -> Result<Vec<u8>, Errno> {
+    fn open(&self, path: &str, flags: u32, request: &Request<'_>) -> Result<Vec<u8>, Errno> {
         let entry = self.trees.entry(path).ok_or(Errno::ENODEV)?;
         let mode = self.attributes_of(path, &entry, 0).mode;
-        let (reads, writes) = match flags as i32 & libc::O_ACCMODE {
-            libc::O_RDONLY => (true, false),
-            libc::O_WRONLY => (false, true),
-            _ => (true, true),
-        };
+        let (reads, writes) = access(flags);
         if reads && mode & 0o444 == 0 || writes && mode & 0o222 == 0 {
             return Err(Errno::EACCES);
+        }
+        if writes && !self.writers().open(request.node, request.thread, Instant::now()) {
+            return Err(ESTALE);
         }
         Ok(wire::opened())
     }
@@ -140,6 +150,15 @@ impl Connection {
             }
         }
         listing
+    }
+}
+
+/// Whether an open is for reading, and for writing.
+fn access(flags: u32) -> (bool, bool) {
+    match flags as i32 & libc::O_ACCMODE {
+        libc::O_RDONLY => (true, false),
+        libc::O_WRONLY => (false, true),
+        _ => (true, true),
     }
 }
 

@@ -72,7 +72,11 @@ pub(crate) enum Operation<'a> {
     /// Any other change of a directory.
     Rearrange,
     OpenDirectory,
-    /// A close, or the end of the mount: there is nothing to do.
+    /// The last close of an open file, which was opened with these flags.
+    Close {
+        flags: u32,
+    },
+    /// The last close of a directory, or the end of the mount: there is nothing to do.
     Nothing,
     /// The kernel has lost interest in a file, and hears nothing of it.
     Forget,
@@ -126,7 +130,8 @@ impl<'a> Request<'a> {
                 Operation::Write { flags: word(body, 32)?, offset: long(body, 8)?, bytes }
             }
             17 => Operation::StatFs,
-            18 | 29 | 38 => Operation::Nothing,
+            18 => Operation::Close { flags: word(body, 8)? },
+            29 | 38 => Operation::Nothing,
             23 => Operation::ListXattr { size: word(body, 0)? },
             26 => Operation::Init { flags: word(body, 12)? },
             27 => Operation::OpenDirectory,
