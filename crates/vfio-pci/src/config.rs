@@ -216,7 +216,7 @@ impl Config {
         value & !virt | self.get(place.at, place.width) & virt
     }
 
-    /// What a program writes, by the bits that it may: to the virtual copy, or to the hardware. Whether it can write there at all.
+    /// What a program writes, by the bits that it may: to the virtual copy, or to the hardware.
     pub(crate) fn write(&mut self, function: &mut dyn Function, place: &Place, value: u32) {
         let Some(fields) = place.fields(self) else { return };
         let (virt, write) = permissions::bits(fields, place.offset, place.width);

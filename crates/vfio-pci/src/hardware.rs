@@ -45,8 +45,12 @@ pub(crate) const MSIX_FLAGS_QSIZE: u16 = 0x7ff;
 pub(crate) const MSIX_TABLE: u16 = 4;
 
 impl dyn Function + '_ {
+    /// A byte; all ones past the end, which a capability may seem to go beyond.
     pub(crate) fn byte(&mut self, offset: u16) -> u8 {
-        self.read_config(offset, Width::Byte).to_le_bytes()[0]
+        if usize::from(offset) >= self.config_size() {
+            return 0xff;
+        }
+        self.read_config(offset, Width::Byte) as u8
     }
 
     /// The 16 bits at an offset that may be odd, if a capability is.
@@ -56,14 +60,15 @@ impl dyn Function + '_ {
 
     /// The 32 bits at an offset that may be unaligned, if a capability is.
     pub(crate) fn dword(&mut self, offset: u16) -> u32 {
-        if offset & 3 == 0 {
+        if offset & 3 == 0 && usize::from(offset) < self.config_size() {
             return self.read_config(offset, Width::Dword);
         }
         u32::from(self.word(offset)) | u32::from(self.word(offset.wrapping_add(2))) << 16
     }
 
+    /// Writes 16 bits, if they are where a register can be.
     pub(crate) fn set_word(&mut self, offset: u16, value: u16) {
-        if offset & 1 == 0 {
+        if offset & 1 == 0 && usize::from(offset) < self.config_size() {
             self.write_config(offset, Width::Word, u32::from(value));
         }
     }
