@@ -81,7 +81,8 @@ impl Fake {
     pub(crate) fn built(mut self) -> Self {
         self.power_on = self.config.clone();
         self.power_on[4..6].fill(0);
-        self.power_on[0x10..0x34].fill(0);
+        self.power_on[0x10..0x28].fill(0);
+        self.power_on[0x30..0x34].fill(0);
         for index in 0..6 {
             self.allow(0x10 + 4 * index, u32::MAX);
         }
