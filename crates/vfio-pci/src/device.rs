@@ -176,7 +176,9 @@ impl Device {
         }
         open.saved.restore(function);
         function.clear_master();
-        function.set_reachable(false);
+        if open.reachable != Some(false) {
+            function.set_reachable(false);
+        }
         open.events.extend(open.error.into_iter().chain(open.request).map(Event::LetGo));
         self.msi_qmax = open.msi_qmax;
         self.events.append(&mut open.events);

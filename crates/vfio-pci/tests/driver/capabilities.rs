@@ -32,8 +32,7 @@ fn extended(bench: &mut Bench) -> Vec<(u32, u64)> {
 fn with(edit: impl FnOnce(&mut Fake)) -> Bench {
     let mut fake = Fake::e1000e();
     edit(&mut fake);
-    fake.power_on[0x34..].copy_from_slice(&fake.config[0x34..]);
-    Bench::new(fake)
+    Bench::new(fake.built())
 }
 
 #[test]
@@ -99,6 +98,9 @@ fn extended_ones_are_hidden_but_for_the_place_of_the_first() {
     assert_eq!(bench.cr(0x100, 4), 7);
 }
 
+/// An extended capability's id, fields by their offsets, and length.
+type Extended = (u8, &'static [(usize, u32)], u64);
+
 /// Where a capability ends, what can't be written before can be.
 #[test]
 fn capabilities_have_their_lengths() {
@@ -121,7 +123,7 @@ fn capabilities_have_their_lengths() {
         let mut bench = Bench::new(fake);
         check_end(&mut bench, 0x40, *length, *id);
     }
-    let extended: &[(u8, &[(usize, u32)], u64)] = &[
+    let extended: &[Extended] = &[
         (0x03, &[], 12),
         (0x02, &[(4, 0), (8, 0)], 28),
         (0x02, &[(4, 1), (8, 2)], 64),
@@ -155,7 +157,7 @@ fn check_end(bench: &mut Bench, at: u64, length: u64, id: u8) {
     assert_eq!(bench.cw(at + length - 1, 1, 0xe7), Ok(1));
     assert_eq!(bench.cr(at + length - 1, 1), before, "{id:#x}");
     assert_eq!(bench.cw(at + length, 1, 0xe7), Ok(1));
-    assert_eq!(bench.cr(at + length, 1), 0xe7, "{id:#x}");
+    assert_eq!(bench.cr(at + length, 1), 0xe7, "{id:#x} of {length}");
 }
 
 #[test]

@@ -148,7 +148,7 @@ impl Fake {
         fake.allow(0xcc, 0x0000_1f03);
         fake.put(0xd0, 0x0080_e005);
         fake.allow(0xd0, 0x0071_0000);
-        fake.put(0xe0, 0x0002_a010);
+        fake.put(0xe0, 0x0001_a010);
         fake.put(0xe4, 0x1000_8cc1); // FLR
         fake.put(0xe8, 0x0000_2810);
         fake.allow(0xe8, 0x0000_ffff);

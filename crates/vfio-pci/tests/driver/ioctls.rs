@@ -1,6 +1,6 @@
 //! Each ioctl but `SET_IRQS`: what the record doesn't show.
 
-use ioctlab_abi::vfio as v;
+use ioctlab_abi::{Request, vfio as v};
 use ioctlab_chardev::{Errno, FileId, MappingId, MmapRequest, Pages};
 use ioctlab_vfio_pci::{Bar, BarKind, Done, MAX_IOEVENTFDS, Neighbour, Role};
 
@@ -10,15 +10,11 @@ use crate::fake::{AREA, Fake, memory};
 use crate::memory::BASE;
 
 /// An argument of which only so many bytes are there.
-fn short(bench: &mut Bench, request: v_request::Request, words: &[u32], there: usize) -> Result<Done, Errno> {
+fn short(bench: &mut Bench, request: Request, words: &[u32], there: usize) -> Result<Done, Errno> {
     let at = BASE + (MEMORY - there) as u64;
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     bench.program.put(at, &bytes[..there.min(bytes.len())]);
     bench.call(request, at)
-}
-
-mod v_request {
-    pub(crate) use ioctlab_abi::Request;
 }
 
 #[test]

@@ -41,6 +41,7 @@ const WRITABLE: &[std::ops::Range<usize>] = &[
     0xac..0xc8,
     0xd2..0xd3,
     0xd4..0xe0,
+    0xf4..0x100,
     0x12c..0x140,
     0x14c..0x1000,
 ];
@@ -65,11 +66,6 @@ impl Model {
         model.is_virtual[6] = 0x10;
         // Power management events, which programs don't see.
         (model.is_virtual[0xcb], model.virt[0xcb]) = (0xf8, 0);
-        (model.writable[0xea], model.writable[0xeb]) = (0, 0);
-        // Device control 2 is at 0x108 of the second version, past this one's end: unassigned like all else.
-        for at in 0x108..0x10a {
-            model.writable[at] = 0;
-        }
         model
     }
 
@@ -80,7 +76,7 @@ impl Model {
         match at {
             0x10..0x28 => {
                 let index = (at - 0x10) / 4;
-                let flags = if index == 2 && at % 4 == 0 { 1 } else { 0 };
+                let flags = u8::from(at == 0x18);
                 virt = virt & sizes[index].to_le_bytes()[at % 4] | flags;
             }
             0x30..0x34 => virt &= 0xfffc_0001_u32.to_le_bytes()[at % 4],

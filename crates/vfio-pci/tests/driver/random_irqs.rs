@@ -111,7 +111,7 @@ impl Model {
         for (vector, descriptor) in (start..).zip(descriptors) {
             self.vectors.remove(&vector);
             if *descriptor == 99 {
-                (start..vector).for_each(|vector| drop(self.vectors.remove(&vector)));
+                self.vectors.retain(|at, _| !(start..vector).contains(at));
                 if !was_enabled {
                     self.disable();
                 }

@@ -20,9 +20,33 @@ fn device_control_is_virtual_in_part() {
     bench.function.config[0xe8] = 0x40;
     bench.cw(0xe8, 2, 0).unwrap();
     assert_eq!((bench.cr(0xe8, 2), hardware(&mut bench)), (0, 0x2040));
-    bench.function.allow(0x108, 0xffff);
-    bench.cw(0x108, 4, u32::MAX).unwrap();
-    assert_eq!(bench.cr(0x108, 4), 0xf031);
+    // Device control 2: all but ARI forwarding.
+    let mut fake = Fake::nvme();
+    fake.allow(0xa8, 0xffff);
+    let mut bench = Bench::new(fake);
+    bench.cw(0xa8, 2, 0xffff).unwrap();
+    assert_eq!(bench.cr(0xa8, 2), 0xffdf);
+}
+
+#[test]
+fn error_reporting_has_its_own_bits() {
+    let mut bench = Bench::new(Fake::e1000e());
+    for (at, bits) in [
+        (0x100, 0),
+        (0x104, 0x03ff_f031),
+        (0x108, 0x03ff_f031),
+        (0x10c, 0x03ff_f031),
+        (0x110, 0xf1c1),
+        (0x114, 0xf1c1),
+        (0x118, 0x140),
+        (0x11c, 0),
+        (0x128, 0),
+    ] {
+        bench.function.allow(at, u32::MAX);
+        let before = bench.cr(at as u64, 4);
+        bench.cw(at as u64, 4, u32::MAX).unwrap();
+        assert_eq!(bench.cr(at as u64, 4), before | bits, "{at:#x}");
+    }
 }
 
 #[test]
@@ -116,7 +140,7 @@ fn bars_of_64_bits_prefetchable_and_unassigned_ones() {
     fake.bars[2] = Some(Bar { address: 0x40_0000_0000, size: 0x4_0000_0000, kind });
     fake.bars[4] = Some(Bar { address: 0, size: 0x1000, kind });
     let mut bench = Bench::new(fake.built());
-    (0..6).for_each(|bar| drop(bench.cw(0x10 + 4 * bar, 4, u32::MAX)));
+    (0..6).for_each(|bar| assert_eq!(bench.cw(0x10 + 4 * bar, 4, u32::MAX), Ok(4)));
     let bars: Vec<u32> = (0..6).map(|bar| bench.cr(0x10 + 4 * bar, 4)).collect();
     assert_eq!(bars, [0xfff0_0000, 0, 0xc, 0xffff_fffc, 0, 0]);
 }
