@@ -91,7 +91,7 @@ impl Open {
         let room =
             usize::try_from(size).ok().and_then(|size| size.checked_sub(HEADER_SIZE)).ok_or(Errno::EINVAL)?;
         let known = IRQ_SET_DATA_TYPE_MASK | IRQ_SET_ACTION_TYPE_MASK;
-        if index >= PCI_NUM_IRQS || count >= u32::MAX.saturating_sub(start) || flags & !known != 0 {
+        if index >= PCI_NUM_IRQS || flags & !known != 0 {
             return Err(Errno::EINVAL);
         }
         let there = self.irq_count(index, function);

@@ -72,7 +72,10 @@ fn a_write_does_what_comes_before_its_fault() {
         assert_eq!(access.write_by(|_, _, _| {}), result);
     }
     // A long one is fetched in larger steps.
-    let Ok(Transfer::Bar(access)) = write(1, 0x2000, END - 0x1801) else { panic!() };
+    let mut bench = Bench::new(Fake::edu());
+    let from = UserPtr(END - 0x1801);
+    let result = bench.device.write(1, from, 0x3000, &mut bench.program, &mut bench.function);
+    let Ok(Transfer::Bar(access)) = result else { panic!() };
     assert_eq!(access.bytes.unwrap().len(), 0x17ff);
 }
 

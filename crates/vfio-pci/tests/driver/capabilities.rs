@@ -85,6 +85,8 @@ fn extended_ones_are_hidden_but_for_the_place_of_the_first() {
     assert_eq!(extended(&mut with(|fake| fake.config[0x100] = 0x1b)), [(0, 0x100), all[1]]);
     let mut bench = with(|fake| (fake.config[0x100], fake.config[0x140]) = (0x1b, 0x19));
     assert_eq!(bench.cr(0x100, 4), 0);
+    let mut bench = with(|fake| fake.put(0x100, 0x0402_001b));
+    assert_eq!(bench.cr(0x100, 4), 0);
     // A middle one.
     let mut bench = with(|fake| {
         fake.put(0x140, 0x1801_0019);

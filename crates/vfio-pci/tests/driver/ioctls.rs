@@ -244,6 +244,7 @@ fn features_are_checked_in_order() {
         (8, 99 | get | set, Err(Errno::EINVAL)),
         (8, 99 | set, Err(Errno::ENOTTY)),
         (8, 3 | get | set | probe, Err(Errno::EINVAL)),
+        (8, 99 | get | set | probe, Err(Errno::ENOTTY)),
         (8, 3, Err(Errno::EINVAL)),
         (8, 3 | probe, Ok(0)),
         (8, 4 | set | probe, Ok(0)),

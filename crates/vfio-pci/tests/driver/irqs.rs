@@ -80,6 +80,9 @@ fn the_disable_bit_holds_while_intx_is_enabled_and_before() {
     bench.cw(5, 1, 4).unwrap();
     assert_eq!(bench.function.command() & 0x400, 0x400);
     bench.irq_fds(INTX, 0, &[E]).unwrap();
+    assert_eq!(bench.function.command() & 0x400, 0x400);
+    bench.irq(UNMASK | NONE, INTX, 0, 1, &[]).unwrap();
+    assert_eq!(bench.function.command() & 0x400, 0x400);
     bench.function.set_intx(true);
     bench.irq(UNMASK | NONE, INTX, 0, 1, &[]).unwrap();
     bench.irq(TRIGGER | NONE, INTX, 0, 1, &[]).unwrap();

@@ -97,6 +97,16 @@ fn in_d3_nothing_is_decoded() {
 }
 
 #[test]
+fn closing_ends_a_power_state_without_a_reset() {
+    let mut fake = Fake::nvme();
+    fake.can_reset = false;
+    let mut bench = Bench::new(fake);
+    bench.cw(0x64, 2, 3).unwrap();
+    bench.close();
+    assert_eq!((bench.function.config[0x64], bench.function.resets), (8, 0));
+}
+
+#[test]
 fn a_function_that_loses_its_state_in_d3_is_restored() {
     let mut fake = Fake::nvme();
     fake.config[0x64] = 0;

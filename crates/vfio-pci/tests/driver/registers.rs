@@ -50,6 +50,20 @@ fn error_reporting_has_its_own_bits() {
 }
 
 #[test]
+fn power_budgeting_has_a_register_that_can_be_written() {
+    let mut fake = Fake::e1000e();
+    fake.config[0x140..0x150].fill(0);
+    fake.config[0x140] = 4;
+    (0x140..0x150).step_by(4).for_each(|at| fake.allow(at, u32::MAX));
+    let mut bench = Bench::new(fake.built());
+    bench.cw(0x140, 4, u32::MAX).unwrap();
+    for (at, value) in [(0x140, 4), (0x144, 0), (0x148, 0xff), (0x14c, 0)] {
+        bench.cw(at, 4, u32::MAX).unwrap();
+        assert_eq!(bench.cr(at, 4), value);
+    }
+}
+
+#[test]
 fn pme_is_not_there() {
     let mut fake = Fake::e1000e();
     fake.config[0xcd] = 0x81;
@@ -126,6 +140,11 @@ fn bars_that_were_lost_are_restored() {
     assert!(!there(&bench));
     bench.cw(4, 1, 6).unwrap();
     assert!(there(&bench));
+    // The BARs lost, decoding not.
+    bench.function.config[0x10..0x28].fill(0);
+    bench.cw(4, 2, 0).unwrap();
+    assert!(there(&bench));
+    bench.cw(4, 2, 6).unwrap();
     // Decoding lost, the BARs not.
     lose(&mut bench);
     bench.function.config[0x10..0x20].copy_from_slice(&Fake::e1000e().config[0x10..0x20]);
