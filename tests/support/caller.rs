@@ -1,5 +1,6 @@
 //! A program that makes calls, for tests of drivers that ask more of a caller than its memory. Included next to `memory.rs`,
 //! as `crate::memory`.
+#![allow(dead_code, reason = "no driver asks for all of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use ioctlab_abi::{gntalloc, gntdev};
 use ioctlab_kernel::{
-    Access, AreaId, BadAddress, Caller, DeviceMemory, Errno, FileId, Frame, Kernel, MachineMemory, MappingId, MmapCall, NodeId, Opener,
-    PAGE_SIZE, ProgramMemory, Request, SpaceId, UserMemory, UserPtr,
+    Access, AreaId, BadAddress, Caller, DeviceMemory, Errno, FileId, Frame, Kernel, MachineMemory, MappingId,
+    MmapCall, NodeId, Opener, PAGE_SIZE, ProgramMemory, Request, SpaceId, UserMemory, UserPtr,
 };
 use ioctlab_lab::{Lab, Memories, config};
 use proptest::prelude::*;
@@ -159,11 +159,7 @@ fn memories(machine: &Bytes) -> Memories {
             Err(BadAddress)
         }
     }
-    Memories {
-        machine: Box::new(machine.clone()),
-        devices: Arc::new(Nothing),
-        programs: Arc::new(Nothing),
-    }
+    Memories { machine: Box::new(machine.clone()), devices: Arc::new(Nothing), programs: Arc::new(Nothing) }
 }
 
 impl World {

@@ -96,7 +96,10 @@ fn dpdk() {
     let lab = fs::read_to_string(build::source("labs/dpdk.toml")).unwrap().replace("devices/", "");
     stage.add(&build::source("labs/devices/vmxnet3.lspci"));
     let mut command = run(&stage, Isolation::Namespace, &lab);
-    command.arg("python3").arg(stage.client("dpdk.py")).args(["librte_ethdev.so.23", "rte_eth_dev_count_avail"]);
+    command
+        .arg("python3")
+        .arg(stage.client("dpdk.py"))
+        .args(["librte_ethdev.so.23", "rte_eth_dev_count_avail"]);
     command.args(["-a", "0000:03:00.0", "--no-huge", "--iova-mode=va", "-m", "16", "--no-telemetry"]);
     // EAL leaves files in the runtime directory, so it has another than the stage's own.
     command.env("XDG_RUNTIME_DIR", stage.home());
