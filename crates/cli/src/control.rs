@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ioctlab_host::isolation::Isolation;
-use ioctlab_host::launch;
+use ioctlab_host::{Owner, launch};
 use ioctlab_kernel::{Behind, DeviceNumber, Node};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -27,6 +27,16 @@ pub(crate) const MESSAGE_MAX: usize = 65_536;
 pub(crate) struct Connection {
     socket: OwnedFd,
     name: String,
+}
+
+/// What a run has to know of a lab.
+pub(crate) struct Description {
+    /// Its device nodes.
+    pub(crate) nodes: Vec<Node>,
+    /// Its directories in `/sys`.
+    pub(crate) trees: Vec<String>,
+    /// The domain to run as.
+    pub(crate) domain: u16,
 }
 
 /// The address of the lab of this name, of this user.
@@ -71,6 +81,15 @@ pub(crate) fn is_own(socket: &OwnedFd) -> bool {
     rustix::net::sockopt::socket_peercred(socket).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
+/// Who the other side is, as it was when it connected.
+///
+/// # Errors
+/// None for a connection.
+pub(crate) fn peer(socket: &OwnedFd) -> io::Result<Owner> {
+    let peer = rustix::net::sockopt::socket_peercred(socket)?;
+    Ok(Owner { user: peer.uid.as_raw(), group: peer.gid.as_raw() })
+}
+
 /// The names of the labs that are up.
 pub(crate) fn names() -> io::Result<Vec<String>> {
     let marker = format!("@{}", prefix());
@@ -104,21 +123,23 @@ impl Connection {
         self.answer()
     }
 
-    /// The lab's nodes, and the domain to run as.
+    /// What the lab has, and the domain to run as.
     ///
     /// # Errors
     /// If the lab has no such domain.
-    pub(crate) fn describe(&self, domain: Option<u16>) -> Result<(Vec<Node>, u16), String> {
+    pub(crate) fn describe(&self, domain: Option<u16>) -> Result<Description, String> {
         let request = domain.map_or("describe".to_owned(), |domain| format!("describe {domain}"));
         let answer = self.ask(&request)?;
-        let mut domain = 0;
-        let mut nodes = Vec::new();
+        let mut description = Description { nodes: Vec::new(), trees: Vec::new(), domain: 0 };
         for line in answer.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             match *words {
-                ["domain", id] => domain = id.parse().map_err(|_| self.confused())?,
-                ["node", number, permissions, path] => nodes.push(Node {
+                ["domain", id] => description.domain = id.parse().map_err(|_| self.confused())?,
+                ["tree", root] => description.trees.push(root.to_owned()),
+                ["node", number, presence, permissions, path] => description.nodes.push(Node {
                     path: path.to_owned(),
+                    hidden: presence == "hidden",
+                    compat: false,
                     number: parse_number(number).ok_or_else(|| self.confused())?,
                     permissions: permissions.parse().map_err(|_| self.confused())?,
                     // The server knows what stands behind it, and which subsystem serves it.
@@ -129,10 +150,10 @@ impl Connection {
                 _ => return Err(self.confused()),
             }
         }
-        Ok((nodes, domain))
+        Ok(description)
     }
 
-    /// Has the server serve a run.
+    /// Has the server serve a run: its listener, and the connection of its trees if it shows any.
     ///
     /// # Errors
     /// The server's reason.
@@ -142,14 +163,15 @@ impl Connection {
         isolation: Isolation,
         root: &Path,
         pid: i32,
-        listener: &OwnedFd,
+        served: &[OwnedFd],
     ) -> Result<(), String> {
         let how = match isolation {
             Isolation::Namespace => "namespace",
             Isolation::Paths => "paths",
         };
         let request = format!("attach {domain} {how} {pid} {}", root.display());
-        launch::send_with(&self.socket, request.as_bytes(), &[listener.as_fd()]).map_err(|_| self.gone())?;
+        let served: Vec<BorrowedFd<'_>> = served.iter().map(AsFd::as_fd).collect();
+        launch::send_with(&self.socket, request.as_bytes(), &served).map_err(|_| self.gone())?;
         self.answer().map(drop)
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Probes {
     pub(crate) user_namespace: Tried,
     /// In such a user namespace: `unshare(CLONE_NEWNS)`, and mounting a tmpfs over `/dev`.
     pub(crate) mount_namespace: Tried,
+    /// There: opening `/dev/fuse` and mounting it over `/sys`.
+    pub(crate) fuse: Tried,
     /// Reading a word of the child's memory with `process_vm_readv`.
     pub(crate) process_vm_readv: Tried,
     /// Seizing a child with `ptrace`.
@@ -151,6 +153,7 @@ fn rows(facts: &Facts) -> Vec<Row> {
         descriptors(facts.descriptors),
         user_namespace(facts),
         mount_namespace(facts),
+        sysfs_trees(facts),
         match isolation(&facts.probes) {
             "namespace" => {
                 Row::ok("isolation", "namespace: programs see the devices as they would on the real machine")
@@ -342,6 +345,28 @@ fn mount_namespace(facts: &Facts) -> Row {
         Ok(()) => refusal(facts).unwrap_or(("mounting in it is refused", "")),
     };
     Row::missing(WHAT, format!("{why} ({})", words(errno)), "paths isolation is used", remedy)
+}
+
+fn sysfs_trees(facts: &Facts) -> Row {
+    const WHAT: &str = "sysfs trees";
+    let Err(errno) = facts.probes.fuse else {
+        return Row::ok(WHAT, "FUSE can show in /sys what a lab has there");
+    };
+    let (why, remedy) = match (facts.probes.mount_namespace, Errno::from_raw_os_error(errno)) {
+        (Err(_), _) => ("FUSE needs a mount namespace", ""),
+        (_, Errno::NOENT) => (
+            "there is no /dev/fuse, or no /sys",
+            "`modprobe fuse` as root; in a container, --device /dev/fuse",
+        ),
+        (_, Errno::NODEV | Errno::NXIO) => ("this kernel has no FUSE", "`modprobe fuse` as root"),
+        (_, Errno::ACCESS) => ("/dev/fuse can't be opened", "`chmod 666 /dev/fuse` as root"),
+        _ if facts.filters > 0 || facts.in_container => {
+            ("the container refuses FUSE", "a container with --device /dev/fuse --cap-add SYS_ADMIN")
+        }
+        _ => ("mounting FUSE is refused", "Linux 4.18 or later"),
+    };
+    let cost = "programs don't find in /sys what a lab has there, such as its PCI devices";
+    Row::missing(WHAT, format!("{why} ({})", words(errno)), cost, remedy)
 }
 
 /// The setting that most likely forbids namespaces, and how to change it.

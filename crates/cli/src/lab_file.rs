@@ -1,8 +1,10 @@
 //! From a lab file (or none) to a lab.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use ioctlab_lab::config;
+use ioctlab_host::Memory;
+use ioctlab_lab::{Memories, config};
 
 /// Reads a lab file, or the built-in one.
 ///
@@ -34,4 +36,13 @@ pub(crate) fn domain(config: &config::Lab, asked: Option<u16>) -> Result<u16, St
     }
     let ids: Vec<String> = xen.domains.iter().map(|domain| domain.id.to_string()).collect();
     Err(format!("the lab has no domain {domain}; it has {}", ids.join(", ")))
+}
+
+/// What a lab's machines work on: the host's memories.
+pub(crate) fn memories(memory: &Memory) -> Memories {
+    Memories {
+        machine: Box::new(memory.clone()),
+        devices: Arc::new(memory.areas().clone()),
+        programs: Arc::new(memory.programs().clone()),
+    }
 }

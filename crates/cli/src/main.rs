@@ -45,6 +45,7 @@ fn report() -> Result<u8, String> {
         seccomp_listener: probe::seccomp_listener(),
         user_namespace: probe::user_namespace(),
         mount_namespace: probe::mount_namespace(),
+        fuse: probe::fuse(),
         process_vm_readv: probe::process_vm_readv(),
         ptrace: probe::ptrace(),
         userfaultfd: probe::userfaultfd(),

@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ioctlab_host::isolation::{self, Isolation, Placeholders, Tree};
 use ioctlab_host::launch::{self, LaunchError, Started};
 use ioctlab_host::signals::{self, Change};
-use ioctlab_host::{Memory, Run, Server, Trace, probe};
+use ioctlab_host::{Memory, Owner, Run, Server, Trace, Trees, probe};
 use ioctlab_kernel::{Node, Opener};
 use ioctlab_lab::Lab;
 
+use crate::control::Description;
 use crate::{arguments, control, lab_file};
 
 /// The exit status if there is no such program.
@@ -33,18 +35,24 @@ fn run_in_private_lab(arguments: &arguments::Run) -> Result<u8, String> {
     let config = lab_file::load(arguments.lab.as_deref())?;
     let domain = lab_file::domain(&config, arguments.domain)?;
     let memory = Memory::new();
-    let (_lab, kernel) = Lab::new(&config, &memory)?;
+    let (lab, kernel) = Lab::new(&config, lab_file::memories(&memory))?;
+    let trees = Arc::new(Trees::new(lab.trees()));
     let trace = trace(arguments)?;
     let surroundings = Surroundings::make(arguments.isolation, kernel.nodes())?;
     let tree = surroundings.tree(kernel.nodes())?;
-    let mut started = match launch::start(&arguments.command, surroundings.isolation) {
+    let mut started = match launch::start(&arguments.command, surroundings.isolation, &trees.roots()) {
         Ok(started) => started,
         Err(error) => return refused(arguments, error),
     };
     let server = Server::new(kernel, &memory, trace).map_err(server_failed)?;
     server.watch().map_err(server_failed)?;
     let listener = started.take_listener().map_err(server_failed)?;
-    server.supervise(Run::new(Opener { domain }, tree, true), listener).map_err(server_failed)?;
+    server
+        .supervise(Run::new(Opener { domain, rawio: false }, tree, true), listener)
+        .map_err(server_failed)?;
+    if let Some(connection) = started.take_trees() {
+        server.show_trees(&trees, connection, Owner::this_process()).map_err(server_failed)?;
+    }
     finish(arguments, &mut started)
 }
 
@@ -53,16 +61,18 @@ fn run_in_shared_lab(arguments: &arguments::Run, name: &str) -> Result<u8, Strin
         return Err("a shared lab is traced from its start: `ioctlab up --trace=FILE`".to_owned());
     }
     let lab = control::connect(name)?;
-    let (nodes, domain) = lab.describe(arguments.domain)?;
+    let Description { nodes, trees, domain } = lab.describe(arguments.domain)?;
     let surroundings = Surroundings::make(arguments.isolation, &nodes)?;
-    let mut started = match launch::start(&arguments.command, surroundings.isolation) {
+    let mut started = match launch::start(&arguments.command, surroundings.isolation, &trees) {
         Ok(started) => started,
         Err(error) => return refused(arguments, error),
     };
     let listener = started.take_listener().map_err(server_failed)?;
-    lab.attach(domain, surroundings.isolation, &surroundings.root(), started.pid, &listener)?;
-    // The server alone holds it from here on, so that calls fail when it is gone.
-    drop(listener);
+    let mut served = vec![listener];
+    served.extend(started.take_trees());
+    lab.attach(domain, surroundings.isolation, &surroundings.root(), started.pid, &served)?;
+    // The server alone holds them from here on, so that calls fail when it is gone.
+    drop(served);
     let watched = control::watch(lab);
     let status = finish(arguments, &mut started);
     drop(watched);
@@ -72,7 +82,10 @@ fn run_in_shared_lab(arguments: &arguments::Run, name: &str) -> Result<u8, Strin
 /// Waits for the program and gives its exit status.
 fn finish(arguments: &arguments::Run, started: &mut Started) -> Result<u8, String> {
     match started.wait_for_exec() {
-        Ok(()) => {}
+        Ok(None) => {}
+        Ok(Some(reason)) => {
+            eprint(&format!("what the lab has in /sys can't be shown ({reason}); see `ioctlab doctor`"));
+        }
         Err(error) => return refused(arguments, error),
     }
     Ok(match signals::wait_for(started.pid) {

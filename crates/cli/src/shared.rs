@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ioctlab_host::daemon::{self, Ready};
 use ioctlab_host::isolation::{Isolation, Tree};
 use ioctlab_host::launch;
-use ioctlab_host::{Memory, Run, Server, Trace};
+use ioctlab_host::{Memory, Owner, Run, Server, Trace, Trees};
 use ioctlab_kernel::Opener;
 use ioctlab_lab::{Lab, Request, XenRequest, config};
 use rustix::net::SendFlags;
@@ -26,7 +26,7 @@ use crate::{control, lab_file};
 pub(crate) fn up(arguments: &Up) -> Result<u8, String> {
     let config = lab_file::load(arguments.lab.as_deref())?;
     let memory = Memory::new();
-    let (lab, kernel) = Lab::new(&config, &memory)?;
+    let (lab, kernel) = Lab::new(&config, lab_file::memories(&memory))?;
     let file = arguments.lab.as_ref().map_or("(built in)".to_owned(), |path| path.display().to_string());
     let trace = match &arguments.trace {
         None => None,
@@ -36,13 +36,14 @@ pub(crate) fn up(arguments: &Up) -> Result<u8, String> {
         )),
     };
     let name = arguments.name.clone();
+    let trees = Arc::new(Trees::new(lab.trees()));
     daemon::start(move |ready| {
         let server =
             match Server::new(kernel, &memory, trace).and_then(|server| server.watch().map(|()| server)) {
                 Ok(server) => server,
                 Err(error) => return ready.fail(&plain(&error)),
             };
-        Shared { name, file, config, lab, server }.serve(ready);
+        Shared { name, file, config, lab, trees, server }.serve(ready);
     })?;
     say(&format!("lab {0} is up; `ioctlab run --in {0} -- PROGRAM` runs programs in it", arguments.name))
 }
@@ -95,6 +96,7 @@ struct Shared {
     file: String,
     config: config::Lab,
     lab: Lab,
+    trees: Arc<Trees>,
     server: Arc<Server>,
 }
 
@@ -144,7 +146,7 @@ impl Shared {
         let mut buffer = vec![0; control::MESSAGE_MAX];
         while let Ok((length @ 1.., descriptors)) = launch::receive_with(connection, &mut buffer) {
             let request = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
-            let answer = match self.handle(&request, descriptors) {
+            let answer = match self.handle(connection, &request, descriptors) {
                 Ok(answer) => format!("ok\n{answer}"),
                 Err(reason) => format!("error\n{reason}"),
             };
@@ -157,7 +159,12 @@ impl Shared {
         }
     }
 
-    fn handle(&self, request: &str, descriptors: Vec<OwnedFd>) -> Result<String, String> {
+    fn handle(
+        &self,
+        connection: &OwnedFd,
+        request: &str,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<String, String> {
         let confused = || "the request is of another version of ioctlab".to_owned();
         let words: Vec<&str> = request.splitn(5, ' ').collect();
         match *words {
@@ -170,9 +177,16 @@ impl Shared {
                     "paths" => Isolation::Paths,
                     _ => return Err(confused()),
                 };
-                let listener = descriptors.into_iter().next().ok_or_else(confused)?;
+                let mut descriptors = descriptors.into_iter();
+                let listener = descriptors.next().ok_or_else(confused)?;
                 let pid: i32 = pid.parse().map_err(|_| confused())?;
-                self.attach(domain, isolation, pid, PathBuf::from(root), listener)
+                self.attach(domain, isolation, pid, PathBuf::from(root), listener)?;
+                if let Some(trees) = descriptors.next() {
+                    control::peer(connection)
+                        .and_then(|owner: Owner| self.server.show_trees(&self.trees, trees, owner))
+                        .map_err(|error| format!("showing the run what is in /sys: {}", plain(&error)))?;
+                }
+                Ok(String::new())
             }
             ["virq", domain, vcpu, virq] => {
                 let request = XenRequest::RaiseVirq {
@@ -180,7 +194,7 @@ impl Shared {
                     vcpu: vcpu.parse().map_err(|_| confused())?,
                     virq: virq.to_owned(),
                 };
-                self.server.with_kernel(|_| self.lab.act(&Request::Xen(request))).map(|()| String::new())
+                self.server.with_kernel(|_| self.lab.act(&Request::Xen(request)))
             }
             ["status"] => {
                 let (processes, files) = self.server.usage();
@@ -197,9 +211,13 @@ impl Shared {
         self.server.with_kernel(|kernel| {
             for node in kernel.nodes() {
                 let number = node.number.map_or("file".to_owned(), |n| format!("{}:{}", n.major, n.minor));
-                let _ = writeln!(text, "node {number} {} {}", node.permissions, node.path);
+                let presence = if node.hidden { "hidden" } else { "there" };
+                let _ = writeln!(text, "node {number} {presence} {} {}", node.permissions, node.path);
             }
         });
+        for root in self.trees.roots() {
+            let _ = writeln!(text, "tree {root}");
+        }
         Ok(text)
     }
 
@@ -210,13 +228,12 @@ impl Shared {
         pid: i32,
         root: PathBuf,
         listener: OwnedFd,
-    ) -> Result<String, String> {
+    ) -> Result<(), String> {
         let nodes = self.server.with_kernel(|kernel| kernel.nodes().to_vec());
         let tree = Tree::new(isolation, root, &format!("/proc/{pid}/root"), &nodes)
             .map_err(|error| format!("looking at the run's device nodes: {}", plain(&error)))?;
         self.server
-            .supervise(Run::new(Opener { domain }, tree, false), listener)
-            .map_err(|error| format!("serving the run: {}", plain(&error)))?;
-        Ok(String::new())
+            .supervise(Run::new(Opener { domain, rawio: false }, tree, false), listener)
+            .map_err(|error| format!("serving the run: {}", plain(&error)))
     }
 }

@@ -142,12 +142,14 @@ impl Bench {
             path: "/dev/counter".into(),
             number: Some(DeviceNumber { major: 10, minor: 1 }),
             behind: ioctlab_kernel::Behind::Stream,
+            hidden: false,
+            compat: false,
             permissions: 0o600,
             subsystem: 0,
             device: 0,
         };
         let mut kernel = Kernel::new(vec![Box::new(Counter::default())], vec![node]);
-        let opener = Opener { domain: 0 };
+        let opener = Opener { domain: 0, rawio: false };
         let file = kernel.open(NodeId(0), Access::from_flags(2), 0, opener).expect("the driver agrees");
         let (backing, client) = Backing::new(OFlags::NONBLOCK).expect("a socket pair");
         Self { kernel, file, backing, client, received: Vec::new() }

@@ -28,6 +28,8 @@ pub(crate) mod i386 {
     pub(crate) const EXECVE: i64 = 11;
     pub(crate) const IOCTL: i64 = 54;
     pub(crate) const DUP2: i64 = 63;
+    pub(crate) const PREAD64: i64 = 180;
+    pub(crate) const PWRITE64: i64 = 181;
     pub(crate) const MMAP2: i64 = 192;
     pub(crate) const FSTAT64: i64 = 197;
     pub(crate) const OPENAT: i64 = 295;
@@ -41,6 +43,12 @@ pub(crate) mod i386 {
 /// The type bytes of the ioctls of all devices that a lab may have, and of terminals' (`TCGETS` and `FIONREAD` reach
 /// drivers too). ioctls of these types are trapped whatever the descriptor's number.
 const IOCTL_KINDS: [u8; 6] = [b'E', b'G', b'P', b';', 0xae, b'T'];
+
+/// Where the second of a VFIO device's regions is in its file (each starts at a multiple of that), and how many there are.
+const FAR: u64 = 1 << 40;
+const REGIONS: u64 = 9;
+/// The size of the largest register, in bytes.
+const REGISTER: u64 = 8;
 
 /// Where `struct seccomp_data` has the call's number and its architecture, in bytes.
 const NUMBER: u32 = 0;
@@ -154,6 +162,18 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
         masked(3, file_is_shared, libc::MAP_SHARED as u64)?,
         condition(4, SeccompCmpOp::Ne, u64::from(window::PASSAGE))?,
     ])?);
+    // A VFIO device's regions, whatever the descriptor's number: it may be passed by another process, or be a redirection. What lies
+    // that far out in a file is a region; and so few bytes are rarely read of anything but registers.
+    for call in [libc::SYS_pread64, libc::SYS_pwrite64] {
+        let wide = |argument, operator, value| {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)
+                .map_err(io::Error::other)
+        };
+        let in_region = vec![wide(3, SeccompCmpOp::Ge, FAR)?, wide(3, SeccompCmpOp::Lt, FAR * REGIONS)?];
+        let rules = rules.entry(call).or_default();
+        rules.push(rule(in_region)?);
+        rules.push(rule(vec![wide(2, SeccompCmpOp::Le, REGISTER)?])?);
+    }
     for command in [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFL] {
         let mut conditions = in_window(0)?;
         conditions.push(equals(1, command as u64)?);
@@ -238,7 +258,16 @@ fn compat_rules() -> io::Result<Rules> {
     for call in [i386::OPEN, i386::OPENAT, i386::OPENAT2, i386::CLOSE_RANGE, i386::EXECVE, i386::EXECVEAT] {
         rules.insert(call, Vec::new());
     }
-    for call in [i386::READ, i386::WRITE, i386::CLOSE, i386::FSTAT64, i386::STATX, i386::IOCTL] {
+    for call in [
+        i386::READ,
+        i386::WRITE,
+        i386::PREAD64,
+        i386::PWRITE64,
+        i386::CLOSE,
+        i386::FSTAT64,
+        i386::STATX,
+        i386::IOCTL,
+    ] {
         rules.entry(call).or_default().push(rule(in_window(0)?)?);
     }
     for call in [i386::DUP2, i386::DUP3] {

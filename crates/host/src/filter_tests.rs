@@ -195,3 +195,26 @@ fn ends_of_processes_and_forks_are_followed() {
     assert_eq!(both(libc::SYS_fork, [0; 6]), TRAPPED);
     assert_eq!(both(libc::SYS_vfork, [0; 6]), ALLOWED);
 }
+
+#[test]
+fn regions_of_vfio_devices_are_trapped_by_any_number() {
+    for (call, trapped) in
+        [(libc::SYS_pread64, TRAPPED), (libc::SYS_pwrite64, TRAPPED), (libc::SYS_read, ALLOWED)]
+    {
+        for (offset, expected) in [
+            (0, ALLOWED),
+            ((1 << 40) - 1, ALLOWED),
+            (1 << 40, trapped),
+            (7 << 40, trapped),
+            ((9 << 40) - 1, trapped),
+            (9 << 40, ALLOWED),
+            (u64::MAX, ALLOWED),
+        ] {
+            assert_eq!(both(call, [3, 0, 4096, offset, 0, 0]), expected, "{call} {offset:#x}");
+            if call != libc::SYS_read {
+                assert_eq!(both(call, [3, 0, 8, offset, 0, 0]), TRAPPED, "a register");
+            }
+            assert_eq!(both(call, [768, 0, 4096, offset, 0, 0]), TRAPPED, "{call} {offset:#x}");
+        }
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! The order matters. The process that will serve (or hand the listener over to who serves) enters the namespace first,
 //! while it has one thread; it then forks, so that both see the same mounts; the child installs the filter, sends the
-//! listener back, and execs. Its exec is trapped already: the parent has to serve before it waits for anything.
+//! listener back, and execs. Its exec is trapped already: the parent has to serve before it waits for anything. If there are
+//! trees to be shown, their FUSE connection comes with the listener, and before it execs the child waits to see them.
 
 use std::ffi::{CString, OsString};
 use std::io::{self, Read};
@@ -16,7 +17,8 @@ use rustix::net::{
 };
 use rustix::pipe::PipeFlags;
 
-use crate::isolation::Isolation;
+use crate::isolation::sysfs::{self, NewSys};
+use crate::isolation::{Isolation, Refusal};
 use crate::sys::{process, seccomp};
 use crate::{filter, signals};
 
@@ -25,6 +27,7 @@ pub struct Started {
     /// Its process.
     pub pid: i32,
     listener: Option<OwnedFd>,
+    trees: Option<OwnedFd>,
     outcome: std::fs::File,
 }
 
@@ -53,12 +56,15 @@ impl std::error::Error for LaunchError {}
 /// What the child reports on the pipe when it fails; nothing if it didn't.
 const FILTER_FAILED: u8 = 1;
 const EXEC_FAILED: u8 = 2;
+/// It goes on without the trees: the step that was refused follows, after its length.
+const NO_TREES: u8 = 3;
 
-/// Forks a process that runs `command` under the filter for `isolation`. Its calls wait until they are served.
+/// Forks a process that runs `command` under the filter for `isolation`. Its calls wait until they are served. In a namespace
+/// it sees the `trees`, directories in `/sys`, as soon as they are served; with trapped paths it never does.
 ///
 /// # Errors
 /// If the process can't be made or refuses the filter.
-pub fn start(command: &[OsString], isolation: Isolation) -> Result<Started, LaunchError> {
+pub fn start(command: &[OsString], isolation: Isolation, trees: &[String]) -> Result<Started, LaunchError> {
     let other = LaunchError::Other;
     let filter = filter::build(isolation).map_err(other)?;
     let arguments: Vec<CString> = command
@@ -72,9 +78,13 @@ pub fn start(command: &[OsString], isolation: Isolation) -> Result<Started, Laun
     let (outcome, report) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| other(e.into()))?;
     let mask = signals::prepare();
     let pid = process::fork(|| {
-        let error = match seccomp::install(&filter).and_then(|listener| send_listener(&theirs, listener)) {
+        let shows_trees = isolation == Isolation::Namespace && !trees.is_empty();
+        let (new_sys, connection) = prepare_trees(trees, shows_trees, &report);
+        let sent = seccomp::install(&filter).and_then(|listener| send_start(&theirs, listener, connection));
+        let error = match sent {
             Err(error) => (FILTER_FAILED, error),
             Ok(()) => {
+                show_trees(new_sys, &report);
                 signals::reset(&mask);
                 (EXEC_FAILED, process::exec(&arguments))
             }
@@ -86,8 +96,8 @@ pub fn start(command: &[OsString], isolation: Isolation) -> Result<Started, Laun
     drop(theirs);
     drop(report);
     let mut outcome = std::fs::File::from(outcome);
-    match receive_listener(&ours) {
-        Ok(listener) => Ok(Started { pid, listener: Some(listener), outcome }),
+    match receive_start(&ours) {
+        Ok((listener, trees)) => Ok(Started { pid, listener: Some(listener), trees, outcome }),
         Err(error) => Err(read_outcome(&mut outcome).err().unwrap_or(other(error))),
     }
 }
@@ -101,20 +111,64 @@ impl Started {
         self.listener.take().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Waits until the program runs. Its exec is trapped, so its calls have to be served by then.
+    /// Where what is asked of the trees arrives, if there are any that can be shown. To be held by nobody but who serves them.
+    pub fn take_trees(&mut self) -> Option<OwnedFd> {
+        self.trees.take()
+    }
+
+    /// Waits until the program runs, with its trees or, for the reason that is returned, without. Its exec is trapped, so its
+    /// calls have to be served by then, and the trees.
     ///
     /// # Errors
     /// [`LaunchError::Exec`] if there is no such program, or it can't be executed.
-    pub fn wait_for_exec(&mut self) -> Result<(), LaunchError> {
+    pub fn wait_for_exec(&mut self) -> Result<Option<String>, LaunchError> {
         read_outcome(&mut self.outcome)
     }
 }
 
-fn read_outcome(outcome: &mut std::fs::File) -> Result<(), LaunchError> {
+/// Prepares to show trees; says so if that is refused.
+fn prepare_trees(roots: &[String], wanted: bool, report: &OwnedFd) -> (Option<NewSys>, Option<OwnedFd>) {
+    if !wanted {
+        return (None, None);
+    }
+    match sysfs::prepare(roots) {
+        Ok((new, connection)) => (Some(new), Some(connection)),
+        Err(refusal) => {
+            report_refusal(report, &refusal);
+            (None, None)
+        }
+    }
+}
+
+fn show_trees(new: Option<NewSys>, report: &OwnedFd) {
+    if let Some(refusal) = new.and_then(|new| new.show().err()) {
+        report_refusal(report, &refusal);
+    }
+}
+
+fn report_refusal(report: &OwnedFd, refusal: &Refusal) {
+    let text = refusal.to_string();
+    let length = text.len().min(usize::from(u8::MAX));
+    let mut message = vec![NO_TREES, length as u8];
+    message.extend_from_slice(text.as_bytes().get(..length).unwrap_or_default());
+    // Nobody is left to be told if this fails.
+    let _ = rustix::io::write(report, &message);
+}
+
+/// Reads what the child has to say of its start; returns why there are no trees, if so.
+fn read_outcome(outcome: &mut std::fs::File) -> Result<Option<String>, LaunchError> {
     let mut report = Vec::new();
     outcome.read_to_end(&mut report).map_err(LaunchError::Other)?;
-    match *report {
-        [] => Ok(()),
+    let mut end = &*report;
+    let mut refusal = None;
+    if let [NO_TREES, length, rest @ ..] = end
+        && let Some((text, rest)) = rest.split_at_checked(usize::from(*length))
+    {
+        refusal = Some(String::from_utf8_lossy(text).into_owned());
+        end = rest;
+    }
+    match *end {
+        [] => Ok(refusal),
         [FILTER_FAILED, a, b, c, d] => Err(LaunchError::Filter(error(a, b, c, d))),
         [EXEC_FAILED, a, b, c, d] => Err(LaunchError::Exec(error(a, b, c, d))),
         _ => Err(LaunchError::Other(io::ErrorKind::InvalidData.into())),
@@ -163,11 +217,15 @@ pub fn receive_with(socket: impl AsFd, message: &mut [u8]) -> io::Result<(usize,
     Ok((received.bytes, descriptors))
 }
 
-fn send_listener(socket: &OwnedFd, listener: OwnedFd) -> io::Result<()> {
-    send_with(socket, b"l", &[listener.as_fd()])
+fn send_start(socket: &OwnedFd, listener: OwnedFd, trees: Option<OwnedFd>) -> io::Result<()> {
+    let mut descriptors = vec![listener.as_fd()];
+    descriptors.extend(trees.as_ref().map(OwnedFd::as_fd));
+    send_with(socket, b"l", &descriptors)
 }
 
-fn receive_listener(socket: &OwnedFd) -> io::Result<OwnedFd> {
-    let (_, mut descriptors) = receive_with(socket, &mut [0])?;
-    descriptors.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+fn receive_start(socket: &OwnedFd) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    let (_, descriptors) = receive_with(socket, &mut [0])?;
+    let mut descriptors = descriptors.into_iter();
+    let listener = descriptors.next().ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((listener, descriptors.next()))
 }

@@ -9,9 +9,14 @@
 //! All unsafe code is in `sys`.
 #![deny(unsafe_code)]
 
+mod address_map;
+mod areas;
 mod backing;
+mod caller;
 mod calls;
 pub mod daemon;
+mod eventfds;
+mod extents;
 mod filter;
 pub mod isolation;
 pub mod launch;
@@ -22,6 +27,9 @@ mod permission;
 mod pieces;
 pub mod probe;
 mod process;
+mod process_limits;
+mod program_memory;
+mod relief;
 mod run;
 mod server;
 pub mod signals;
@@ -30,12 +38,17 @@ mod store;
 mod supervisor;
 mod sys;
 mod trace;
+mod trees;
 mod window;
+mod workers;
 
+pub use areas::Areas;
 pub use machine_memory::Memory;
+pub use program_memory::Programs;
 pub use run::Run;
 pub use server::Server;
 pub use trace::Trace;
+pub use trees::{Owner, Trees};
 
 /// The descriptor numbers that devices are given, where a process has room for them.
 pub const DEVICE_DESCRIPTORS: std::ops::RangeInclusive<u32> = window::FIRST..=window::LAST;

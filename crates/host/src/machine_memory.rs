@@ -1,4 +1,4 @@
-//! The memory of a lab's machines, which programs have mapped, too.
+//! The memory of a lab: that of its machines and of its devices, which programs have mapped, too, and that of its programs.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -6,13 +6,19 @@ use std::sync::{Arc, OnceLock};
 
 use ioctlab_kernel::{Frame, MachineMemory, PAGE_SIZE};
 
+use crate::areas::Areas;
+use crate::program_memory::Programs;
 use crate::store::{self, Store};
 use crate::sys::shared::Shared;
 
 /// Machine memory as the lab's machines reach it. It is there from the moment a [`Server`](crate::Server) serves it;
 /// before that it reads as zeros and what is written is lost. Clones are of the same memory.
 #[derive(Clone, Default)]
-pub struct Memory(Arc<OnceLock<(Shared, OwnedFd)>>);
+pub struct Memory {
+    machine: Arc<OnceLock<(Shared, OwnedFd)>>,
+    areas: Areas,
+    programs: Programs,
+}
 
 impl Memory {
     /// Machine memory that isn't there yet.
@@ -20,21 +26,32 @@ impl Memory {
         Self::default()
     }
 
-    /// Attaches it to the file that programs map.
+    /// The memory of the lab's devices.
+    pub fn areas(&self) -> &Areas {
+        &self.areas
+    }
+
+    /// The memory of its programs, as its devices reach it.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// Attaches it to the files that programs map.
     ///
     /// # Errors
     /// `ENOMEM`, `EMFILE`.
-    pub(crate) fn attach(&self, store: &Store) -> io::Result<()> {
+    pub(crate) fn attach(&self, store: &Arc<Store>) -> io::Result<()> {
+        self.areas.attach(store);
         let size = rustix::fs::fstat(store.memory())?.st_size;
         let shared = Shared::map(store.memory(), usize::try_from(size).unwrap_or(usize::MAX))?;
         let file = store.memory().try_clone_to_owned()?;
         // Attached twice it stays with the first, which never happens: a lab has one server.
-        let _ = self.0.set((shared, file));
+        let _ = self.machine.set((shared, file));
         Ok(())
     }
 
     fn shared(&self) -> Option<&Shared> {
-        self.0.get().map(|(shared, _)| shared)
+        self.machine.get().map(|(shared, _)| shared)
     }
 }
 
@@ -68,7 +85,7 @@ impl MachineMemory for Memory {
     }
 
     fn scrub(&self, frame: Frame) {
-        if let Some((_, file)) = self.0.get() {
+        if let Some((_, file)) = self.machine.get() {
             store::scrub(std::os::fd::AsFd::as_fd(file), frame);
         }
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use ioctlab_kernel::{BadAddress, Caller, MappingId, UserMemory, UserPtr};
 
+use crate::address_map;
 use crate::store;
 use crate::sys::memory as raw;
 
@@ -226,16 +227,8 @@ fn is_denied(error: &std::io::Error) -> bool {
 
 fn mapping_in_text(thread: i32, address: u64) -> Option<raw::Mapping> {
     let text = std::fs::read_to_string(format!("/proc/{thread}/maps")).ok()?;
-    text.lines().find_map(|line| {
-        let (range, rest) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
-        let start = u64::from_str_radix(start, 16).ok()?;
-        let end = u64::from_str_radix(end, 16).ok()?;
-        let permissions = rest.as_bytes();
-        (start..end).contains(&address).then(|| raw::Mapping {
-            end,
-            readable: permissions.first() == Some(&b'r'),
-            writable: permissions.get(1) == Some(&b'w'),
-        })
-    })
+    text.lines()
+        .filter_map(address_map::parse)
+        .find(|(start, found)| (*start..found.end).contains(&address))
+        .map(|(_, found)| found)
 }

@@ -1,4 +1,4 @@
-//! Whether a thread may open a node, by the node's permission bits (`inode_permission`).
+//! Who a thread is: whether it may open a node, by the node's permission bits (`inode_permission`).
 
 use std::fs;
 
@@ -8,21 +8,32 @@ use rustix::fs::Stat;
 /// `CAP_DAC_OVERRIDE`, as a bit in a set of capabilities.
 const OVERRIDE: u64 = 1 << 1;
 
-/// Who a thread is to a file system.
-struct Identity {
+/// `CAP_SYS_RAWIO`, as a bit in a set of capabilities.
+const RAWIO: u64 = 1 << 17;
+
+/// Who a thread is to a file system, and to drivers.
+pub(crate) struct Identity {
     user: u32,
     group: u32,
     groups: Vec<u32>,
     capabilities: u64,
 }
 
-/// Whether `thread` may open a file with this metadata. If the thread can't be asked any more, nobody will miss it.
-pub(crate) fn may_open(thread: i32, stat: &Stat, access: Access) -> bool {
-    let Some(identity) = fs::read_to_string(format!("/proc/{thread}/status")).ok().and_then(|s| identity(&s))
-    else {
-        return true;
-    };
-    allows(stat.st_mode, stat.st_uid, stat.st_gid, &identity, access)
+impl Identity {
+    /// A thread's; `None` if it can't be asked any more: then nobody will miss the answer.
+    pub(crate) fn of(thread: i32) -> Option<Self> {
+        identity(&fs::read_to_string(format!("/proc/{thread}/status")).ok()?)
+    }
+
+    /// Whether it may open a file with this metadata.
+    pub(crate) fn may_open(&self, stat: &Stat, access: Access) -> bool {
+        allows(stat.st_mode, stat.st_uid, stat.st_gid, self, access)
+    }
+
+    /// Whether it has `CAP_SYS_RAWIO`.
+    pub(crate) fn has_rawio(&self) -> bool {
+        self.capabilities & RAWIO != 0
+    }
 }
 
 fn allows(mode: u32, owner: u32, group: u32, identity: &Identity, access: Access) -> bool {

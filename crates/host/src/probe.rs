@@ -2,10 +2,11 @@
 
 use std::io;
 
+use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::{Pid, WaitOptions};
 use rustix::thread::UnshareFlags;
 
-use crate::isolation::enter_user_namespace;
+use crate::isolation::{enter_user_namespace, sysfs};
 use crate::sys::userfault::{self, Userfault};
 use crate::sys::{memory, process, ptrace, seccomp};
 
@@ -59,16 +60,29 @@ pub fn user_namespace() -> Result<(), i32> {
 /// # Errors
 /// The errno of the step that was refused.
 pub fn mount_namespace() -> Result<(), i32> {
+    in_mount_namespace(|| {
+        rustix::mount::mount("tmpfs", "/dev", "tmpfs", MountFlags::NOSUID, None)?;
+        Ok(())
+    })
+}
+
+/// Whether FUSE can be mounted in such a namespace.
+///
+/// # Errors
+/// The errno of the step that was refused.
+pub fn fuse() -> Result<(), i32> {
+    in_mount_namespace(|| Ok(sysfs::mount_fuse("/sys").map(drop)?))
+}
+
+fn in_mount_namespace(attempt: impl FnOnce() -> io::Result<()>) -> Result<(), i32> {
     in_child(|| {
         let privileged =
             rustix::process::geteuid().is_root() && process::unshare(UnshareFlags::NEWNS).is_ok();
         if !privileged {
             enter_user_namespace(UnshareFlags::NEWNS)?;
         }
-        use rustix::mount::{MountFlags, MountPropagationFlags};
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-        rustix::mount::mount("tmpfs", "/dev", "tmpfs", MountFlags::NOSUID, None)?;
-        Ok(())
+        attempt()
     })
 }
 

@@ -234,12 +234,18 @@ impl Processes {
         }
     }
 
-    /// The process that a thread belongs to, if it is known; the thread itself may not be.
-    fn process_of(&mut self, thread: i32) -> Option<&mut Process> {
+    /// The thread group of a thread, if that is known; the thread itself may not be.
+    pub(crate) fn known_process(&mut self, thread: i32) -> Option<i32> {
         if self.groups.is_empty() {
             return None;
         }
         let group = self.known_group(thread).or_else(|| group_of(thread).ok())?;
+        self.groups.contains_key(&group).then_some(group)
+    }
+
+    /// The process that a thread belongs to, if it is known; the thread itself may not be.
+    fn process_of(&mut self, thread: i32) -> Option<&mut Process> {
+        let group = self.known_process(thread)?;
         self.groups.get_mut(&group)
     }
 

@@ -4,21 +4,28 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use ioctlab_kernel::{Behind, FileId, Kernel, MappingId, UserPtr};
+use ioctlab_kernel::{
+    BadAddress, Behind, Caller, Event, EventId, FileId, Kernel, MappingId, UserMemory, UserPtr, Work,
+};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::OFlags;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use crate::backing::Backing;
+use crate::caller::Process;
+use crate::eventfds::Eventfds;
 use crate::machine_memory::Memory;
-use crate::memory::Bytes;
+use crate::memory::{Bytes, ClientMemory};
 use crate::process::Processes;
+use crate::relief::Relief;
+use crate::run::Run;
 use crate::spaces::{SpaceId, Spaces};
 use crate::store::{Closed, Closes, Store};
 use crate::sys::{misc, userfault::Userfault};
 use crate::trace::Trace;
+use crate::workers::{Perform, Workers};
 
 /// What an event is about, in the upper byte of its data; the rest is a number.
 const FILE: u64 = 1 << 56;
@@ -27,6 +34,7 @@ const RUN: u64 = 3 << 56;
 const STORE: u64 = 4 << 56;
 const SPACE: u64 = 5 << 56;
 const TIMER: u64 = 6 << 56;
+const EVENTFD: u64 = 7 << 56;
 /// Events that are taken at once.
 const EVENTS: usize = 64;
 const NUMBER: u64 = (1 << 56) - 1;
@@ -44,6 +52,10 @@ pub struct Server {
     pub(crate) trace: Option<Arc<Trace>>,
     /// The files behind descriptors, and machine memory.
     pub(crate) store: Arc<Store>,
+    /// The memory of devices and of programs.
+    pub(crate) memory: Memory,
+    /// Looks after threads that devices keep.
+    pub(crate) relief: Arc<Relief>,
     epoll: Arc<OwnedFd>,
 }
 
@@ -54,6 +66,7 @@ pub(crate) type Identity = (u64, u64);
 struct Plain {
     identity: Identity,
     has_contents: bool,
+    is_addressed: bool,
 }
 
 /// Everything that calls change; one lock for all of it.
@@ -69,11 +82,16 @@ pub(crate) struct State {
     plain: HashMap<FileId, Plain>,
     identities: HashMap<Identity, FileId>,
     store: Arc<Store>,
+    /// The memory of devices and of programs.
+    pub(crate) memory: Memory,
     closes: Closes,
+    eventfds: Eventfds,
+    workers: Arc<Workers>,
+    perform: Perform,
     timer: OwnedFd,
     timer_is_set: bool,
     /// The threads that serve runs.
-    runs: HashMap<u64, i32>,
+    runs: HashMap<u64, (i32, Arc<Run>)>,
     next_run: u64,
     epoll: Arc<OwnedFd>,
 }
@@ -96,23 +114,33 @@ impl Server {
         )?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
         let trace = trace.map(Arc::new);
-        let state = State {
-            kernel,
-            processes: Processes::new(),
-            trace: trace.clone(),
-            spaces: Spaces::default(),
-            backings: HashMap::new(),
-            plain: HashMap::new(),
-            identities: HashMap::new(),
-            store: Arc::clone(&store),
-            closes: Closes::default(),
-            timer,
-            timer_is_set: false,
-            runs: HashMap::new(),
-            next_run: 0,
-            epoll: Arc::clone(&epoll),
-        };
-        Ok(Arc::new(Self { state: Mutex::new(state), trace, store, epoll }))
+        Ok(Arc::new_cyclic(|server| Self {
+            state: Mutex::new(State {
+                kernel,
+                processes: Processes::new(),
+                trace: trace.clone(),
+                spaces: Spaces::default(),
+                backings: HashMap::new(),
+                plain: HashMap::new(),
+                identities: HashMap::new(),
+                store: Arc::clone(&store),
+                memory: memory.clone(),
+                closes: Closes::default(),
+                eventfds: Eventfds::new(Arc::clone(&epoll), EVENTFD),
+                workers: Arc::default(),
+                perform: perform(server.clone()),
+                timer,
+                timer_is_set: false,
+                runs: HashMap::new(),
+                next_run: 0,
+                epoll: Arc::clone(&epoll),
+            }),
+            trace,
+            store,
+            memory: memory.clone(),
+            relief: Arc::default(),
+            epoll,
+        }))
     }
 
     /// Starts the thread that handles what happens while no call is being served.
@@ -175,6 +203,7 @@ impl State {
                     STORE => self.store_event(),
                     SPACE => self.space_event(SpaceId(number)),
                     TIMER => self.timer_event(),
+                    EVENTFD => self.eventfd_event(EventId(number)),
                     _ => {}
                 }
             }
@@ -188,10 +217,22 @@ impl State {
         }
     }
 
-    /// Shows what the last call or event has made readable.
+    /// Shows what the last call or event has made readable, and does what is due with programs' eventfds.
     pub(crate) fn settle(&mut self) {
         while let Some(file) = self.kernel.next_changed() {
             self.show(file);
+        }
+        while let Some(id) = self.kernel.next_node_change() {
+            if let Some(node) = self.kernel.node(id) {
+                self.runs.values().for_each(|(_, run)| run.tree.show(id, node));
+            }
+        }
+        while let Some(event) = self.kernel.next_event() {
+            match event {
+                Event::Signal(event) => self.eventfds.signal(event),
+                Event::Watch(event) => self.eventfds.watch(event),
+                Event::LetGo(event) => self.eventfds.let_go(event),
+            }
         }
         if !self.timer_is_set && self.kernel.has_deferred() {
             let once = Itimerspec { it_interval: Timespec::default(), it_value: PUT_OFF };
@@ -232,7 +273,7 @@ impl State {
     pub(crate) fn back(&mut self, file: FileId, status: OFlags) -> io::Result<OwnedFd> {
         let behind =
             self.kernel.file(file).and_then(|open| self.kernel.node(open.node)).map(|node| node.behind);
-        if behind == Some(Behind::File) {
+        if matches!(behind, Some(Behind::File | Behind::Addressed)) {
             if let Some(closes) = self.store.start_noticing()? {
                 epoll::add(&self.epoll, closes, EventData::new_u64(STORE), EventFlags::IN)?;
             }
@@ -241,7 +282,8 @@ impl State {
             rustix::fs::fcntl_setfl(&client, status)?;
             let identity = (self.store.device(), inode);
             self.identities.insert(identity, file);
-            self.plain.insert(file, Plain { identity, has_contents: contents.is_some() });
+            let is_addressed = behind == Some(Behind::Addressed);
+            self.plain.insert(file, Plain { identity, has_contents: contents.is_some(), is_addressed });
             return Ok(client);
         }
         let (backing, client) = Backing::new(status)?;
@@ -254,6 +296,28 @@ impl State {
     /// Whether a file has contents that are the kernel's to read: nothing of the driver is asked for them.
     pub(crate) fn has_contents(&self, file: FileId) -> bool {
         self.plain.get(&file).is_some_and(|plain| plain.has_contents)
+    }
+
+    /// Whether a file is read and written at positions.
+    pub(crate) fn is_addressed(&self, file: FileId) -> bool {
+        self.plain.get(&file).is_some_and(|plain| plain.is_addressed)
+    }
+
+    /// Lets `act` have the kernel, and the process that makes a call.
+    pub(crate) fn with_caller<T>(
+        &mut self,
+        thread: i32,
+        memory: &mut ClientMemory,
+        act: impl FnOnce(&mut Kernel, &mut dyn Caller) -> T,
+    ) -> T {
+        let group = self.group(thread).ok();
+        let Self { kernel, processes, identities, eventfds, memory: lab, .. } = self;
+        let pidfd = group.and_then(|group| processes.pidfd(group));
+        let group = group.unwrap_or(thread);
+        act(
+            kernel,
+            &mut Process { memory, thread, group, pidfd, identities, eventfds, programs: lab.programs() },
+        )
     }
 
     /// Whether a file's reads and writes are a stream.
@@ -305,10 +369,10 @@ impl State {
     }
 
     /// Notes the thread that serves a run; it is interrupted when nobody is left at the run's listener.
-    pub(crate) fn watch_run(&mut self, listener: impl AsFd, thread: i32) -> u64 {
+    pub(crate) fn watch_run(&mut self, run: &Arc<Run>, listener: impl AsFd, thread: i32) -> u64 {
         let id = self.next_run;
         self.next_run += 1;
-        self.runs.insert(id, thread);
+        self.runs.insert(id, (thread, Arc::clone(run)));
         let once = EventFlags::HUP | EventFlags::ONESHOT;
         // Without it the thread still ends by itself, on a kernel that tells it.
         let _ = epoll::add(&self.epoll, listener, EventData::new_u64(RUN | id), once);
@@ -321,8 +385,8 @@ impl State {
     }
 
     fn interrupt_run(&self, id: u64) {
-        if let Some(&thread) = self.runs.get(&id) {
-            misc::interrupt_thread(thread, INTERRUPT);
+        if let Some((thread, _)) = self.runs.get(&id) {
+            misc::interrupt_thread(*thread, INTERRUPT);
         }
     }
 
@@ -341,6 +405,7 @@ impl State {
     fn process_ended(&mut self, process: i32) {
         self.processes.forget(process);
         self.spaces.forget(process);
+        self.memory.programs().forget(process);
     }
 
     /// Files and mappings have lost their last reference.
@@ -399,6 +464,14 @@ impl State {
         }
     }
 
+    fn eventfd_event(&mut self, event: EventId) {
+        if self.eventfds.take(event)
+            && let Some(work) = self.kernel.signalled(event)
+        {
+            self.workers.submit(work, &self.perform);
+        }
+    }
+
     fn timer_event(&mut self) {
         let mut expirations = [0; 8];
         let _ = rustix::io::read(&self.timer, &mut expirations);
@@ -439,6 +512,34 @@ impl State {
             // The change itself looks at the state anew, so a receipt just before it is not missed.
             let _ = epoll::modify(&self.epoll, backing.as_fd(), data, interest(backing.armed));
         }
+    }
+}
+
+/// Does work that no call waits for.
+fn perform(server: Weak<Server>) -> Perform {
+    Arc::new(move |mut work: Box<dyn Work>| {
+        work.run();
+        if let Some(server) = server.upgrade() {
+            let mut state = server.lock();
+            // Nobody is told how it went.
+            let _ = work.finish(&mut Nobody);
+            state.settle();
+        }
+    })
+}
+
+/// Stands for the caller where nobody called.
+struct Nobody;
+
+impl Caller for Nobody {}
+
+impl UserMemory for Nobody {
+    fn read(&mut self, _: UserPtr, _: &mut [u8]) -> Result<(), BadAddress> {
+        Err(BadAddress)
+    }
+
+    fn write(&mut self, _: UserPtr, _: &[u8]) -> Result<(), BadAddress> {
+        Err(BadAddress)
     }
 }
 

@@ -30,6 +30,8 @@ struct Place {
     inherited: bool,
     /// Other address spaces may have it, too.
     spread: bool,
+    /// It is of a device's memory.
+    is_area: bool,
 }
 
 /// A mapping that was just made.
@@ -44,6 +46,8 @@ pub(crate) struct Made {
     pub(crate) read_only: bool,
     /// Forks of the process have it, too.
     pub(crate) inherited: bool,
+    /// It is of a device's memory, and not of machine memory (`VM_IO | VM_PFNMAP`).
+    pub(crate) is_area: bool,
 }
 
 /// Pages of a mapping that are in their address space no longer.
@@ -122,7 +126,7 @@ impl Spaces {
     /// # Errors
     /// If the address space can't be watched (any more).
     pub(crate) fn place(&mut self, id: SpaceId, made: Made) -> std::io::Result<()> {
-        let Made { mapping, start, pages, read_only, inherited } = made;
+        let Made { mapping, start, pages, read_only, inherited, is_area } = made;
         let space = self.spaces.get_mut(&id).ok_or(std::io::ErrorKind::NotFound)?;
         space.faults.watch(start, pages * PAGE_SIZE)?;
         if read_only {
@@ -131,7 +135,7 @@ impl Spaces {
         space.pieces.insert(Piece { mapping, start, first: 0, pages });
         // A fork that is under way may or may not take it along.
         let spread = inherited && self.forking.values().any(|forking| *forking == id);
-        self.places.insert(mapping, Place { space: id, inherited, spread });
+        self.places.insert(mapping, Place { space: id, inherited, spread, is_area });
         Ok(())
     }
 
@@ -153,6 +157,15 @@ impl Spaces {
     /// Whether a device is mapped at an address.
     pub(crate) fn has_mapping_at(&self, id: SpaceId, address: u64) -> bool {
         self.spaces.get(&id).is_some_and(|space| space.pieces.overlaps(address, address + 1).next().is_some())
+    }
+
+    /// Whether a part of a range is a mapping of a device's memory.
+    pub(crate) fn has_area_within(&self, id: SpaceId, start: u64, end: u64) -> bool {
+        let Some(space) = self.spaces.get(&id) else { return false };
+        space
+            .pieces
+            .overlaps(start, end)
+            .any(|piece| self.places.get(&piece.mapping).is_some_and(|p| p.is_area))
     }
 
     /// Whether a page of a mapping is in its address space no longer, by what is mapped there now. `device` is the number

@@ -1,9 +1,9 @@
 //! The lab's own file system: files whose last reference is noticed.
 //!
 //! It is a tmpfs that nobody else sees. What stands behind a descriptor that is no stream is an empty file there, and each
-//! mapping of machine memory has an open file of its own. Each of these is opened by a name of its own, which is removed at
-//! once; inotify reports the name when the last reference goes: descriptors and mappings, in whatever process, also by
-//! SIGKILL.
+//! mapping of machine memory or of a device's memory has an open file of its own. Each of these is opened by a name of its
+//! own, which is removed at once; inotify reports the name when the last reference goes: descriptors and mappings, in
+//! whatever process, also by SIGKILL.
 
 use std::ffi::CStr;
 use std::io;
@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use ioctlab_kernel::{FileId, Frame, MappingId, PAGE_SIZE};
+use ioctlab_kernel::{AreaId, FileId, Frame, MappingId, PAGE_SIZE};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, inotify};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::thread::UnshareFlags;
@@ -118,8 +118,37 @@ impl Store {
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
     pub(crate) fn open_memory(&self, mapping: MappingId, writable: bool) -> io::Result<OwnedFd> {
+        self.open_to_map(MEMORY, mapping, writable)
+    }
+
+    /// Makes the file that mappings of an area of device memory are of; it is empty.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
+    pub(crate) fn create_area(&self, area: AreaId) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(rustix::fs::openat(&self.directory, area_name(area), flags, mode)?)
+    }
+
+    /// An open file of an area that only the mapping `mapping` will refer to.
+    ///
+    /// # Errors
+    /// As [`Store::open_memory`]'s; `ENOENT` if the area has no file.
+    pub(crate) fn open_area(&self, area: AreaId, mapping: MappingId, writable: bool) -> io::Result<OwnedFd> {
+        self.open_to_map(&area_name(area), mapping, writable)
+    }
+
+    /// Removes an area's file, if there is one; it goes with its last mapping.
+    pub(crate) fn remove_area(&self, area: AreaId) {
+        // There may be none; nothing else can go wrong.
+        let _ = rustix::fs::unlinkat(&self.directory, area_name(area), AtFlags::empty());
+    }
+
+    /// Opens a file by a name of its own, that of a mapping.
+    fn open_to_map(&self, file: &str, mapping: MappingId, writable: bool) -> io::Result<OwnedFd> {
         let name = format!("{}{}", MAPPING as char, mapping.0);
-        rustix::fs::linkat(&self.directory, MEMORY, &self.directory, &name, AtFlags::empty())?;
+        rustix::fs::linkat(&self.directory, file, &self.directory, &name, AtFlags::empty())?;
         let access = if writable { OFlags::RDWR } else { OFlags::RDONLY };
         let opened = rustix::fs::openat(&self.directory, &name, access | OFlags::CLOEXEC, Mode::empty());
         rustix::fs::unlinkat(&self.directory, &name, AtFlags::empty())?;
@@ -158,6 +187,11 @@ pub(crate) struct Closes {
     queue: std::collections::VecDeque<Closed>,
 }
 
+/// The name of an area's file: not one that is taken for a file's or a mapping's.
+fn area_name(area: AreaId) -> String {
+    format!("area{}", area.0)
+}
+
 fn parse(name: &CStr) -> Option<Closed> {
     let (kind, number) = name.to_bytes().split_first()?;
     let number = std::str::from_utf8(number).ok()?.parse().ok()?;
@@ -168,7 +202,7 @@ fn parse(name: &CStr) -> Option<Closed> {
     }
 }
 
-/// The mapping that a path in `/proc/PID/maps` names, if it is one of machine memory.
+/// The mapping that a path in `/proc/PID/maps` names, if it is a device's.
 pub(crate) fn mapping_in_path(path: &[u8]) -> Option<MappingId> {
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     let name = path.rsplit(|&byte| byte == b'/').next()?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::calls::{self, Call};
+use crate::relief::Replace;
 use crate::run::Run;
 use crate::server::{INTERRUPT, Server};
 use crate::sys::misc;
@@ -19,22 +20,35 @@ impl Server {
     /// `EAGAIN` if no thread can be made.
     pub fn supervise(self: &Arc<Self>, run: Run, listener: OwnedFd) -> io::Result<()> {
         misc::make_interrupting(INTERRUPT);
-        let server = Arc::clone(self);
-        let serve = move || {
-            let listener = Listener::new(listener);
-            let id = server.lock().watch_run(&listener, misc::current_thread());
-            serve(&server, &run, &listener);
-            server.lock().forget_run(id);
-        };
-        std::thread::Builder::new().name("calls".into()).spawn(serve)?;
-        Ok(())
+        start(self, &Arc::new(run), &Arc::new(Listener::new(listener)))
     }
 }
 
-fn serve(server: &Server, run: &Run, listener: &Listener) {
+/// Starts a thread that serves a run's calls.
+fn start(server: &Arc<Server>, run: &Arc<Run>, listener: &Arc<Listener>) -> io::Result<()> {
+    let (server, run, listener) = (Arc::clone(server), Arc::clone(run), Arc::clone(listener));
+    let serve = move || {
+        let replace: Replace = {
+            let (server, run, listener) = (Arc::clone(&server), Arc::clone(&run), Arc::clone(&listener));
+            // Without a thread in its place, the run waits for this one.
+            Arc::new(move || drop(start(&server, &run, &listener)))
+        };
+        let id = server.lock().watch_run(&run, &*listener, misc::current_thread());
+        serve(&server, &run, &listener, &replace);
+        server.lock().forget_run(id);
+    };
+    std::thread::Builder::new().name("calls".into()).spawn(serve)?;
+    Ok(())
+}
+
+fn serve(server: &Server, run: &Run, listener: &Listener, replace: &Replace) {
     loop {
         match listener.receive() {
-            Ok(notification) => answer(server, run, listener, &notification),
+            Ok(notification) => {
+                if answer(server, run, listener, replace, &notification) {
+                    return;
+                }
+            }
             Err(error) => match error.raw_os_error() {
                 // Interrupted because nobody is left (before Linux 6.11, which says so), or the caller was killed or
                 // interrupted before the call could be fetched.
@@ -45,9 +59,16 @@ fn serve(server: &Server, run: &Run, listener: &Listener) {
     }
 }
 
-fn answer(server: &Server, run: &Run, listener: &Listener, notification: &Notification) {
+/// Serves one call; whether another thread has taken this one's place meanwhile.
+fn answer(
+    server: &Server,
+    run: &Run,
+    listener: &Listener,
+    replace: &Replace,
+    notification: &Notification,
+) -> bool {
     let begun = server.trace.as_ref().map(|_| Instant::now());
-    let mut call = Call::new(server, run, listener, notification);
+    let mut call = Call::new(server, run, listener, replace, notification);
     // A bug in serving one call must not end the service of all others.
     let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| calls::serve(&mut call)))
         .unwrap_or(Answer::Fail(ioctlab_abi::Errno::EIO));
@@ -57,6 +78,7 @@ fn answer(server: &Server, run: &Run, listener: &Listener, notification: &Notifi
     if let (Some(trace), Some(begun), Some(record)) = (&server.trace, begun, record) {
         trace.log(notification.thread, &record, answer, begun.elapsed());
     }
+    call.is_replaced
 }
 
 fn has_hung_up(listener: &Listener) -> bool {

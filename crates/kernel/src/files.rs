@@ -305,6 +305,21 @@ impl Kernel {
         self.subsystems.iter_mut().find_map(|s| s.next_event())
     }
 
+    /// The next node that has come or gone. To be drained after every call; [`Node::hidden`] says which it is.
+    pub fn next_node_change(&mut self) -> Option<NodeId> {
+        for (index, subsystem) in self.subsystems.iter_mut().enumerate() {
+            while let Some((device, is_there)) = subsystem.next_node_change() {
+                let is_it = |node: &Node| node.subsystem == index && node.device == device && node.has_path();
+                let Some(place) = self.nodes.iter().position(is_it) else { continue };
+                if let Some(node) = self.nodes.get_mut(place).filter(|node| node.hidden == is_there) {
+                    node.hidden = !is_there;
+                    return Some(NodeId(place));
+                }
+            }
+        }
+        None
+    }
+
     /// An eventfd that is being watched was signalled: what that leads to, if it takes its time.
     pub fn signalled(&mut self, event: EventId) -> Option<Box<dyn Work>> {
         self.subsystems.iter_mut().find_map(|s| s.signalled(event))

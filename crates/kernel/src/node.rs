@@ -36,8 +36,12 @@ pub struct Node {
     pub number: Option<DeviceNumber>,
     /// What its open files are like.
     pub behind: Behind,
+    /// It isn't there now: the driver shows it later, or has taken it away.
+    pub hidden: bool,
     /// Permission bits, as devtmpfs makes the node (misc devices: 0600).
     pub permissions: u32,
+    /// Its driver takes the ioctls of 32-bit programs, too (`compat_ioctl`).
+    pub compat: bool,
     /// The subsystem that serves it, by its place in the lab.
     pub subsystem: usize,
     /// Which of the subsystem's devices it is; the subsystem's own numbering.

@@ -13,6 +13,8 @@ use ioctlab_chardev::{
 pub struct Opener {
     /// The Xen domain that the process tree runs as.
     pub domain: u16,
+    /// It has `CAP_SYS_RAWIO`.
+    pub rawio: bool,
 }
 
 /// A machine and the drivers on it: the calls of its character devices.
@@ -165,6 +167,11 @@ pub trait Subsystem: Send {
 
     /// The next thing to be done with an eventfd of a program's, in the order in which it came about.
     fn next_event(&mut self) -> Option<Event> {
+        None
+    }
+
+    /// The next of its devices whose node has come (`true`) or gone since it was last returned here.
+    fn next_node_change(&mut self) -> Option<(u32, bool)> {
         None
     }
 

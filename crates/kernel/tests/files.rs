@@ -106,6 +106,8 @@ fn kernel() -> (Kernel, Log) {
         path: format!("/dev/x{device}"),
         number: Some(DeviceNumber { major: 10, minor: 1 }),
         behind: ioctlab_kernel::Behind::Stream,
+        hidden: false,
+        compat: false,
         permissions: 0o600,
         subsystem,
         device,
@@ -118,7 +120,7 @@ fn taken(log: &Log) -> Vec<String> {
     std::mem::take(&mut *log.lock().expect("no test panics while noting"))
 }
 
-const OPENER: Opener = Opener { domain: 3 };
+const OPENER: Opener = Opener { domain: 3, rawio: false };
 
 #[test]
 fn a_file_is_released_exactly_once_and_its_number_is_never_used_again() {

@@ -7,7 +7,9 @@
 pub mod config;
 mod kernel_log;
 mod lab;
+mod vfio;
 mod xen;
 
-pub use lab::{Lab, Request};
+pub use lab::{Lab, Memories, Request};
+pub use vfio::VfioRequest;
 pub use xen::XenRequest;

@@ -165,7 +165,7 @@ impl World {
         match step {
             Step::Open(domain, allocates) => {
                 let path = if *allocates { "/dev/xen/gntalloc" } else { "/dev/xen/gntdev" };
-                let opener = Opener { domain: *domain };
+                let opener = Opener { domain: *domain, rawio: false };
                 let file = self.kernel.open(self.node(path), Access::from_flags(2), 0, opener).unwrap();
                 self.files.push((file, *domain, *allocates));
             }

@@ -3,6 +3,7 @@
 use super::*;
 
 const EPERM: i32 = 1;
+const ENOENT: i32 = 2;
 const EACCES: i32 = 13;
 const EBUSY: i32 = 16;
 const ENOSPC: i32 = 28;
@@ -13,6 +14,7 @@ fn generous() -> Facts {
         seccomp_listener: Ok(()),
         user_namespace: Ok(()),
         mount_namespace: Ok(()),
+        fuse: Ok(()),
         process_vm_readv: Ok(()),
         ptrace: Ok(()),
         userfaultfd: Ok(()),
@@ -150,6 +152,7 @@ fn namespaces() {
         let (bad, can_run) = findings(|facts| {
             facts.probes.user_namespace = Err(errno);
             facts.probes.mount_namespace = Err(EPERM);
+            facts.probes.fuse = Err(EPERM);
             change(facts);
         });
         assert!(
@@ -157,7 +160,8 @@ fn namespaces() {
             "{expected}: {bad:?}"
         );
         assert!(bad[1].starts_with("Missing mount namespace: needs a user namespace"), "{bad:?}");
-        assert!(bad[2].starts_with("Limited isolation: paths") && can_run, "{bad:?}");
+        assert!(bad[2].starts_with("Missing sysfs trees: FUSE needs a mount namespace"), "{bad:?}");
+        assert!(bad[3].starts_with("Limited isolation: paths") && can_run, "{bad:?}");
     };
     user(ENOSPC, "user.max_user_namespaces is 0", |facts| facts.max_user_namespaces = Some(0));
     user(ENOSPC, "too many, or too deep", |_| ());
@@ -169,6 +173,22 @@ fn namespaces() {
         facts.apparmor_restricts = Some(1);
     });
     assert!(bad[0].starts_with("Missing mount namespace: AppArmor") && can_run, "{bad:?}");
+}
+
+#[test]
+fn sysfs_trees_need_fuse() {
+    let refused = |errno, in_container, expected: &str| {
+        let (bad, can_run) = findings(|facts| {
+            facts.probes.fuse = Err(errno);
+            facts.in_container = in_container;
+        });
+        assert!(bad[0].starts_with(&format!("Missing sysfs trees: {expected}")) && can_run, "{bad:?}");
+        assert_eq!(bad.len(), 1, "{bad:?}");
+    };
+    refused(ENOENT, false, "there is no /dev/fuse, or no /sys");
+    refused(EACCES, false, "/dev/fuse can't be opened");
+    refused(EPERM, false, "mounting FUSE is refused");
+    refused(EPERM, true, "the container refuses FUSE");
 }
 
 #[test]
@@ -188,6 +208,7 @@ fn this_machine() {
         seccomp_listener: Err(EBUSY),
         user_namespace: Err(EPERM),
         mount_namespace: Err(EPERM),
+        fuse: Err(EPERM),
         process_vm_readv: Err(EPERM),
         ptrace: Err(EPERM),
         userfaultfd: Err(EPERM),

@@ -1,6 +1,7 @@
 //! Programs that use a device by VFIO: those of `tests/clients`, and QEMU, DPDK and the tools for PCI as the distribution ships
 //! them.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -113,18 +114,31 @@ fn qemu_passes_it_through() {
     passes(Isolation::Namespace, Some("sh"), "vfio_qemu.sh");
 }
 
-/// EAL starts on the device, maps its memory and the device's BARs, and the driver finds its one queue in these.
-#[test]
-fn dpdk() {
+/// EAL starts on the device, maps its memory and the device's BARs, and the driver takes it.
+fn dpdk(lab: &str, lspci: &str, address: &str, count: [&str; 2], driver: &str) {
     let stage = Stage::new();
-    stage.add(&build::source("labs/devices/idxd.lspci"));
-    let mut command = run(&stage, Isolation::Namespace, IDXD);
-    command.arg("python3").arg(stage.client("dpdk.py")).args(["librte_dmadev.so.23", "rte_dma_count_avail"]);
-    command.args(["-a", "0000:00:06.0", "--no-huge", "--iova-mode=va", "-m", "16", "--no-telemetry"]);
+    stage.add(&build::source("labs/devices").join(lspci));
+    let mut command = run(&stage, Isolation::Namespace, lab);
+    command.arg("python3").arg(stage.client("dpdk.py")).args(count);
+    command.args(["-a", address, "--no-huge", "--iova-mode=va", "-m", "16", "--no-telemetry"]);
     // EAL leaves files in the runtime directory, so it has another than the stage's own.
     command.env("XDG_RUNTIME_DIR", stage.home());
     let outcome = stage.finish_within(Duration::from_secs(60), &mut command).succeeds();
     assert_eq!(outcome.stdout.lines().last(), Some("ok dpdk.py"), "{outcome:?}");
-    assert!(outcome.stderr.contains("EAL: Probe PCI driver: dmadev_idxd_pci"), "{outcome:?}");
+    assert!(outcome.stderr.contains(&format!("EAL: Probe PCI driver: {driver} ")), "{outcome:?}");
     stage.is_clean();
+}
+
+#[test]
+fn dpdk_accelerator() {
+    let count = ["librte_dmadev.so.23", "rte_dma_count_avail"];
+    dpdk(IDXD, "idxd.lspci", "0000:00:06.0", count, "dmadev_idxd_pci");
+}
+
+/// In the lab that is there for it.
+#[test]
+fn dpdk_network_card() {
+    let lab = fs::read_to_string(build::source("labs/dpdk.toml")).unwrap().replace("devices/", "");
+    let count = ["librte_ethdev.so.23", "rte_eth_dev_count_avail"];
+    dpdk(&lab, "vmxnet3.lspci", "0000:03:00.0", count, "net_vmxnet3");
 }

@@ -47,8 +47,9 @@ pub(super) fn exec(call: &mut Call<'_>) -> Answer {
     let mut state = call.server.lock();
     state.processes.changes_own(call.thread);
     // If it succeeds the process gets another address space.
-    if let Some(group) = state.processes.known_group(call.thread) {
+    if let Some(group) = state.processes.known_process(call.thread) {
         state.spaces.forget(group);
+        state.memory.programs().doubt(group);
     }
     Answer::Continue
 }
@@ -84,6 +85,8 @@ fn status_flags(call: &mut Call<'_>) -> Answer {
     else {
         return Answer::Continue;
     };
+    // Only what is opened by a path is.
+    let large = state.kernel.node(open.node).is_none_or(ioctlab_kernel::Node::has_path);
     let Ok(info) = std::fs::read_to_string(format!("/proc/{}/fdinfo/{descriptor}", call.thread)) else {
         return Answer::Continue;
     };
@@ -92,6 +95,6 @@ fn status_flags(call: &mut Call<'_>) -> Answer {
         .find_map(|line| line.strip_prefix("flags:"))
         .and_then(|value| u32::from_str_radix(value.trim(), 8).ok())
         .unwrap_or(0);
-    let flags = flags & CHANGEABLE | open.flags | open.access.flags() | LARGE_FILE;
+    let flags = flags & CHANGEABLE | open.flags | open.access.flags() | if large { LARGE_FILE } else { 0 };
     Answer::Value(i64::from(flags))
 }

@@ -3,7 +3,7 @@
 use ioctlab_abi::Errno;
 use ioctlab_kernel::Access;
 
-use super::{Call, descriptors, metadata, open, transfer};
+use super::{Call, addressed, descriptors, metadata, open, transfer};
 use crate::filter::i386;
 use crate::isolation::Isolation;
 use crate::paths::{self, Named, Place};
@@ -152,7 +152,7 @@ pub(super) fn compat(call: &mut Call<'_>) -> Answer {
         i386::CLOSE_RANGE => descriptors::close_range(call),
         i386::DUP2 | i386::DUP3 => descriptors::dup_to(call),
         i386::EXECVE | i386::EXECVEAT => descriptors::exec(call),
-        // Without ioctls there is nothing to map.
+        // A 32-bit program can't be made to map anything.
         i386::MMAP2 => {
             let mut state = call.server.lock();
             match call.device(&mut state, call.argument(4)) {
@@ -163,10 +163,15 @@ pub(super) fn compat(call: &mut Call<'_>) -> Answer {
         i386::IOCTL if transfer::is_generic(call.argument(1)) => Answer::Continue,
         i386::IOCTL => {
             let mut state = call.server.lock();
-            match call.device(&mut state, call.argument(0)) {
-                Some(_) => Errno::ENOTTY.into(),
-                None => Answer::Continue,
-            }
+            let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+            let open = state.kernel.file(file);
+            let takes_it = open.and_then(|open| state.kernel.node(open.node)).is_some_and(|node| node.compat);
+            drop(state);
+            if takes_it { transfer::ioctl(call) } else { Errno::ENOTTY.into() }
+        }
+        i386::PREAD64 | i386::PWRITE64 => {
+            let position = call.argument(3) & 0xffff_ffff | call.argument(4) << 32;
+            addressed::positioned(call, position, call.number == i386::PREAD64, false)
         }
         _ => Answer::Continue,
     }

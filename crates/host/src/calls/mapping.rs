@@ -1,14 +1,14 @@
 //! `mmap` of a device.
 //!
-//! The driver says which frames of machine memory the mapping is made of. The calling thread then maps them itself, from
-//! the file that holds machine memory: it is stopped on its way out of its own call, and made to do it
-//! ([`crate::sys::ptrace`]).
+//! The driver says which frames of machine memory the mapping is made of, or which pages of a device's memory. The calling
+//! thread then maps them itself, from the file that holds that memory: it is stopped on its way out of its own call, and made
+//! to do it ([`crate::sys::ptrace`]).
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use ioctlab_abi::Errno;
-use ioctlab_kernel::{Frame, Mapping, MappingId, MmapCall, PAGE_SIZE};
+use ioctlab_kernel::{Mapping, MappingId, MmapCall, PAGE_SIZE, Pages};
 use rustix::process::PidfdGetfdFlags;
 
 use super::Call;
@@ -116,14 +116,18 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Answer {
     }
 }
 
-/// `MADV_DONTNEED`: what it drops of a device's mapping is to be SIGBUS from the first touch on.
+/// `MADV_DONTNEED`: what it drops of a device's mapping is to be SIGBUS from the first touch on. A device's own memory can't be
+/// dropped (`VM_PFNMAP`).
 pub(super) fn madvise(call: &mut Call<'_>) -> Answer {
     let (address, length) = (call.argument(0), call.argument(1));
     let mut state = call.server.lock();
     if let Some(group) = state.processes.known_group(call.thread)
         && let Some(space) = state.spaces.of(group)
-        && let Some(end) = address.checked_add(length.next_multiple_of(PAGE_SIZE))
+        && let Some(end) = length.checked_next_multiple_of(PAGE_SIZE).and_then(|l| address.checked_add(l))
     {
+        if state.spaces.has_area_within(space, address, end) {
+            return Errno::EINVAL.into();
+        }
         // The grants go before the page-table entries do, as in Linux.
         for part in state.spaces.drop_pages(space, address, end) {
             state.kernel.zap(part.mapping, part.first, part.pages);
@@ -186,7 +190,16 @@ fn make(
     may_write: bool,
 ) -> io::Result<Answer> {
     let pages = request.length.div_ceil(PAGE_SIZE);
-    let memory = call.server.store.open_memory(id, may_write)?;
+    let (memory, runs) = match &mapping.pages {
+        Pages::Frames(frames) => {
+            let frames = frames.iter().map(|frame| frame.0);
+            (call.server.store.open_memory(id, may_write)?, runs(frames, pages))
+        }
+        // The file is as long as the area, or empty: what lies beyond its end is SIGBUS.
+        Pages::Area { area, first } => {
+            (call.server.memory.areas().open(*area, id, may_write)?, vec![Run { first: *first, pages }])
+        }
+    };
     let group = call.server.lock().group(call.thread)?;
     let is_free =
         |number: u32| rustix::fs::readlink(format!("/proc/{}/fd/{number}", call.thread), Vec::new()).is_err();
@@ -199,10 +212,12 @@ fn make(
     let _ = call.listener.answer(call.id, Answer::Value(0));
     let mut thread = seized.stopped(call.instruction)?;
     let made = passed.and_then(|file| {
-        let made = map_pages(&mut thread, request, file, &runs(mapping.frames(), pages));
+        let made = map_pages(&mut thread, request, file, &runs);
         if let Ok(start) = made {
             let Mapping { read_only, inherited, .. } = *mapping;
-            settle_in(call, &mut thread, group, Made { mapping: id, start, pages, read_only, inherited });
+            let is_area = matches!(mapping.pages, Pages::Area { .. });
+            let made = Made { mapping: id, start, pages, read_only, inherited, is_area };
+            settle_in(call, &mut thread, group, made);
         }
         // An error here leaves a descriptor open in the caller, until it ends.
         let _ = thread.call(libc::SYS_close, [u64::from(file), 0, 0, 0, 0, 0]);
@@ -221,12 +236,12 @@ fn make(
     Ok(Answer::Made(value))
 }
 
-/// Has the thread map runs of frames one after the other; returns where.
+/// Has the thread map runs of pages one after the other; returns where.
 fn map_pages(thread: &mut Stopped, request: &Request, file: u32, runs: &[Run]) -> io::Result<u64> {
     let map = |thread: &mut Stopped, address: u64, run: Run, flags: i32| {
         let flags = flags & !libc::MAP_TYPE | libc::MAP_SHARED;
         let length = run.pages * PAGE_SIZE;
-        let offset = run.first.0 * PAGE_SIZE;
+        let offset = run.first * PAGE_SIZE;
         thread.call(
             libc::SYS_mmap,
             [address, length, request.protection, flags as u64, u64::from(file), offset],
@@ -252,25 +267,25 @@ fn map_pages(thread: &mut Stopped, request: &Request, file: u32, runs: &[Run]) -
     Ok(start)
 }
 
-/// Frames that follow each other in machine memory.
+/// Pages that follow each other in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
-    first: Frame,
+    first: u64,
     pages: u64,
 }
 
 /// The runs that frames make up. Pages without a frame lie beyond the end of machine memory: touching one is SIGBUS.
-fn runs(frames: &[Frame], pages: u64) -> Vec<Run> {
+fn runs(frames: impl ExactSizeIterator<Item = u64>, pages: u64) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for &frame in frames {
+    let missing = pages.saturating_sub(frames.len() as u64);
+    for frame in frames {
         match runs.last_mut() {
-            Some(run) if run.first.0 + run.pages == frame.0 => run.pages += 1,
+            Some(run) if run.first + run.pages == frame => run.pages += 1,
             _ => runs.push(Run { first: frame, pages: 1 }),
         }
     }
-    let missing = pages.saturating_sub(frames.len() as u64);
     if missing > 0 {
-        runs.push(Run { first: store::END, pages: missing });
+        runs.push(Run { first: store::END.0, pages: missing });
     }
     runs
 }
@@ -315,12 +330,11 @@ mod tests {
 
     #[test]
     fn frames_that_follow_each_other_are_one_run() {
-        let frames = [5, 6, 7, 3, 4, 9, 9].map(Frame);
-        let expected =
-            [(5, 3), (3, 2), (9, 1), (9, 1)].map(|(first, pages)| Run { first: Frame(first), pages });
-        assert_eq!(runs(&frames, 7), expected);
-        assert!(runs(&[], 0).is_empty());
-        let beyond = Run { first: store::END, pages: 2 };
-        assert_eq!(runs(&frames[..1], 3), [Run { first: Frame(5), pages: 1 }, beyond]);
+        let frames = [5, 6, 7, 3, 4, 9, 9];
+        let expected = [(5, 3), (3, 2), (9, 1), (9, 1)].map(|(first, pages)| Run { first, pages });
+        assert_eq!(runs(frames.into_iter(), 7), expected);
+        assert!(runs([].into_iter(), 0).is_empty());
+        let beyond = Run { first: store::END.0, pages: 2 };
+        assert_eq!(runs([5].into_iter(), 3), [Run { first: 5, pages: 1 }, beyond]);
     }
 }

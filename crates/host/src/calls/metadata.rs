@@ -11,6 +11,8 @@ use crate::sys::seccomp::Answer;
 /// `S_IFCHR` and `S_IFREG`.
 const CHARACTER_DEVICE: u32 = 0o020_000;
 const REGULAR_FILE: u32 = 0o100_000;
+/// The mode of a file that is in no file system: it has no type.
+const ANONYMOUS_MODE: u32 = 0o600;
 /// `STATX_BASIC_STATS`.
 const BASIC_STATS: u32 = 0x7ff;
 
@@ -193,7 +195,12 @@ fn is_empty_path(call: &mut Call<'_>, path: u64, flags: i32) -> bool {
 }
 
 fn give_stat(call: &mut Call<'_>, node: NodeId, to: u64) -> Answer {
-    let Some(file) = call.run.tree.file(node) else { return Answer::Continue };
+    let Some(file) = call.run.tree.file(node) else {
+        return match anonymous() {
+            Some(stat) => copy_out(call, to, &stat_bytes(&stat, ANONYMOUS_MODE, 0)),
+            None => Answer::Continue,
+        };
+    };
     let bytes = stat_bytes(&file.stat, device_mode(file), device_number(file));
     copy_out(call, to, &bytes)
 }
@@ -207,10 +214,21 @@ fn give_directory(call: &mut Call<'_>, path: &str, to: u64) -> Answer {
 }
 
 fn give_statx(call: &mut Call<'_>, node: NodeId) -> Answer {
-    let Some(file) = call.run.tree.file(node) else { return Answer::Continue };
+    let Some(file) = call.run.tree.file(node) else {
+        return match anonymous() {
+            Some(stat) => copy_out(call, call.argument(4), &statx_bytes(&stat, ANONYMOUS_MODE, (0, 0))),
+            None => Answer::Continue,
+        };
+    };
     let bytes =
         statx_bytes(&file.stat, device_mode(file), file.number.map_or((0, 0), |n| (n.major, n.minor)));
     copy_out(call, call.argument(4), &bytes)
+}
+
+/// What `stat` says of a file that is in no file system: an eventfd of the server's own is such a one, too.
+fn anonymous() -> Option<rustix::fs::Stat> {
+    let anonymous = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?;
+    rustix::fs::fstat(&anonymous).ok()
 }
 
 fn device_mode(file: &NodeFile) -> u32 {

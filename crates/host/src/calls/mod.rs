@@ -1,11 +1,13 @@
 //! Trapped calls, one by one.
 
+mod addressed;
 mod descriptors;
 mod elsewhere;
 mod mapping;
 mod metadata;
 mod open;
 mod transfer;
+mod work;
 
 use std::os::fd::OwnedFd;
 
@@ -16,6 +18,7 @@ use rustix::process::PidfdGetfdFlags;
 use crate::filter;
 use crate::memory::ClientMemory;
 use crate::process::Meaning;
+use crate::relief::Replace;
 use crate::run::Run;
 use crate::server::{Server, State};
 use crate::sys::seccomp::{Answer, Listener, Notification};
@@ -37,6 +40,10 @@ pub(crate) struct Call<'a> {
     pub(crate) memory: ClientMemory,
     /// What the trace says of the call; only device calls have one, and only if there is a trace.
     pub(crate) record: Option<Record>,
+    /// Starts a thread in this one's place, should it take too long.
+    replace: &'a Replace,
+    /// It has been done.
+    pub(crate) is_replaced: bool,
     /// A descriptor argument turned out to be a device's.
     is_ours: bool,
     /// A descriptor argument stood for nothing.
@@ -53,7 +60,13 @@ fn look_behind(state: &State, process: i32, number: u32) -> rustix::io::Result<O
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(server: &'a Server, run: &'a Run, listener: &'a Listener, n: &Notification) -> Self {
+    pub(crate) fn new(
+        server: &'a Server,
+        run: &'a Run,
+        listener: &'a Listener,
+        replace: &'a Replace,
+        n: &Notification,
+    ) -> Self {
         Self {
             server,
             run,
@@ -66,6 +79,8 @@ impl<'a> Call<'a> {
             arguments: n.arguments,
             memory: ClientMemory::new(n.thread, server.store.device()),
             record: None,
+            replace,
+            is_replaced: false,
             is_ours: false,
             is_gone: false,
         }
@@ -204,8 +219,10 @@ fn serve_native(call: &mut Call<'_>) -> Answer {
         libc::SYS_fork | libc::SYS_clone | libc::SYS_clone3 => mapping::fork(call),
         libc::SYS_kill | libc::SYS_tkill | libc::SYS_tgkill => mapping::kill(call),
         libc::SYS_lseek => transfer::lseek(call),
-        libc::SYS_pread64 | libc::SYS_preadv => transfer::positioned(call, true),
-        libc::SYS_pwrite64 | libc::SYS_pwritev => transfer::positioned(call, false),
+        libc::SYS_pread64 => addressed::positioned(call, call.argument(3), true, false),
+        libc::SYS_preadv => addressed::positioned(call, call.argument(3), true, true),
+        libc::SYS_pwrite64 => addressed::positioned(call, call.argument(3), false, false),
+        libc::SYS_pwritev => addressed::positioned(call, call.argument(3), false, true),
         libc::SYS_fsync | libc::SYS_fdatasync => elsewhere::sync(call),
         libc::SYS_fallocate => elsewhere::fallocate(call),
         libc::SYS_copy_file_range => elsewhere::copy_range(call),

@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use ioctlab_abi::Errno;
-use ioctlab_kernel::{Access, FileId, NodeId};
+use ioctlab_kernel::{Access, FileId, NodeId, Opener};
 use rustix::fs::OFlags;
 
 use super::Call;
 use crate::isolation::Isolation;
 use crate::paths::{self, Named, Place};
-use crate::permission;
+use crate::permission::Identity;
 use crate::server::State;
 use crate::sys::seccomp::Answer;
 use crate::trace::Record;
@@ -124,15 +124,17 @@ fn open_device(call: &mut Call<'_>, request: &Request) -> Answer {
         call.record = Some(Record::open(&path, request.flags));
     }
     let access = Access::from_flags(request.flags as u32);
-    let permitted =
-        call.run.tree.file(node).is_none_or(|file| permission::may_open(call.thread, &file.stat, access));
-    if !permitted {
+    let identity = Identity::of(call.thread);
+    if let (Some(identity), Some(file)) = (&identity, call.run.tree.file(node))
+        && !identity.may_open(&file.stat, access)
+    {
         return Errno::EACCES.into();
     }
+    let opener = Opener { rawio: identity.is_some_and(|identity| identity.has_rawio()), ..call.run.opener };
     let opened = {
         let mut state = call.server.lock();
         state.handle_pending_events();
-        open_node(call, &mut state, node, request.flags)
+        open_node(&mut state, node, request.flags, opener)
     };
     match opened {
         Ok((file, client)) => give(call, file, client, request.flags),
@@ -141,20 +143,24 @@ fn open_device(call: &mut Call<'_>, request: &Request) -> Answer {
 }
 
 fn open_node(
-    call: &Call<'_>,
     state: &mut State,
     node: NodeId,
     flags: i32,
+    opener: Opener,
 ) -> Result<(FileId, OwnedFd), Errno> {
     let access = Access::from_flags(flags as u32);
     let shown = (flags & !(MOMENTARY | libc::O_ACCMODE | libc::O_NONBLOCK | libc::O_APPEND)) as u32;
-    let file = state.kernel.open(node, access, shown, call.run.opener)?;
+    let file = state.kernel.open(node, access, shown, opener)?;
     if flags & libc::O_DIRECT != 0 {
         // The VFS finds out after the driver's open that a character device can't do that.
         state.release(file);
         return Err(Errno::EINVAL);
     }
-    let status = OFlags::from_bits_retain(flags as u32) & (OFlags::NONBLOCK | OFlags::APPEND);
+    back(state, file, OFlags::from_bits_retain(flags as u32) & (OFlags::NONBLOCK | OFlags::APPEND))
+}
+
+/// Gives an open file what stands behind its descriptors, with these status flags; releases it if that can't be had.
+pub(super) fn back(state: &mut State, file: FileId, status: OFlags) -> Result<(FileId, OwnedFd), Errno> {
     match state.back(file, status) {
         Ok(client) => Ok((file, client)),
         Err(error) => {
@@ -165,7 +171,7 @@ fn open_node(
 }
 
 /// Gives the caller its descriptor, and with it the answer.
-fn give(call: &Call<'_>, file: FileId, client: OwnedFd, flags: i32) -> Answer {
+pub(super) fn give(call: &Call<'_>, file: FileId, client: OwnedFd, flags: i32) -> Answer {
     match add_descriptor(call, file, &client, flags & libc::O_CLOEXEC != 0, 0) {
         // From here on the caller alone holds the client's end, and its last close is seen as a hang-up.
         Ok(number) => Answer::Given(number),

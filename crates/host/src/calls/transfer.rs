@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 
 use ioctlab_abi::Errno;
-use ioctlab_kernel::{CallResult, FileId, Reply, Request, Segment, Stop, UserPtr, each_segment};
+use ioctlab_kernel::{CallResult, FileId, Request, Segment, Stop, UserPtr, each_segment};
 
-use super::Call;
+use super::{Call, addressed, work};
 use crate::server::State;
 use crate::sys::seccomp::Answer;
 use crate::trace::Record;
@@ -40,16 +40,12 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Answer {
             Some(Record::ioctl(&state.kernel, file, call.argument(0), request, argument, &mut call.memory));
     }
     state.notice(file);
-    let result = state.kernel.ioctl(file, request, argument, &mut call.memory);
+    let reply = state.with_caller(call.thread, &mut call.memory, |kernel, caller| {
+        kernel.ioctl(file, request, argument, caller)
+    });
     withdraw_what_is_gone(call, &mut state, file);
     state.settle();
-    match result {
-        Ok(Reply::Value(value)) => Answer::Value(value),
-        Ok(Reply::Open { .. } | Reply::Work(_)) => Errno::ENOSYS.into(),
-        Err(Stop::Fail(errno)) => errno.into(),
-        // No ioctl of these drivers waits for data.
-        Err(Stop::Wait) => Errno::EAGAIN.into(),
-    }
+    work::answer(call, state, file, reply)
 }
 
 /// An ioctl may have thrown unread data away: it must not be shown any longer.
@@ -76,9 +72,10 @@ pub(super) fn read(call: &mut Call<'_>) -> Answer {
     if state.has_contents(file) {
         return Answer::Continue;
     }
-    if call.is_traced() {
-        call.record = Some(Record::read(&state.kernel, file, call.argument(0), segment));
+    if state.is_addressed(file) {
+        return addressed::transfer(call, state, file, true, false, None);
     }
+    log(call, &state, file, &[segment], true, false);
     let result = read_segment(call, &mut state, file, segment);
     drop(state);
     if let (Ok(bytes), Some(record)) = (result, &mut call.record) {
@@ -93,10 +90,10 @@ pub(super) fn write(call: &mut Call<'_>) -> Answer {
     let mut state = call.server.lock();
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
-    if call.is_traced() {
-        let segment = Segment { base: from, length: count as usize };
-        call.record = Some(Record::write(&state.kernel, file, call.argument(0), segment, &mut call.memory));
+    if state.is_addressed(file) {
+        return addressed::transfer(call, state, file, false, false, None);
     }
+    log(call, &state, file, &[Segment { base: from, length: count as usize }], false, false);
     state.notice(file);
     let result = state.kernel.write(file, from, count, &mut call.memory);
     state.settle();
@@ -119,21 +116,44 @@ pub(super) fn pwritev2(call: &mut Call<'_>) -> Answer {
     vectored_at(call, false)
 }
 
-/// `preadv2` and `pwritev2` with offset -1 are `readv` and `writev` with flags; with an offset they are refused natively,
-/// as on every stream.
+/// `preadv2` and `pwritev2` with offset -1 are `readv` and `writev` with flags; with an offset they are refused natively on
+/// every stream.
 fn vectored_at(call: &mut Call<'_>, reading: bool) -> Answer {
-    if call.argument(3) as i64 != -1 {
-        return Answer::Continue;
-    }
+    let at_own_position = call.argument(3) as i64 == -1;
     let mut state = call.server.lock();
-    if call.device(&mut state, call.argument(0)).is_none() {
+    let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
+    if !at_own_position && !state.is_addressed(file) {
         return Answer::Continue;
     }
     drop(state);
     if call.argument(5) & !HIGH_PRIORITY != 0 {
         return Errno::EOPNOTSUPP.into();
     }
-    vectored(call, reading)
+    if at_own_position {
+        vectored(call, reading)
+    } else {
+        addressed::positioned(call, call.argument(3), reading, true)
+    }
+}
+
+/// Notes for the trace what a read or write is about to do.
+pub(super) fn log(
+    call: &mut Call<'_>,
+    state: &State,
+    file: FileId,
+    segments: &[Segment],
+    reading: bool,
+    is_vectored: bool,
+) {
+    if !call.is_traced() {
+        return;
+    }
+    let (kernel, number) = (&state.kernel, call.argument(0));
+    call.record = Some(match segments {
+        [segment] if reading && !is_vectored => Record::read(kernel, file, number, *segment),
+        [segment] if !is_vectored => Record::write(kernel, file, number, *segment, &mut call.memory),
+        segments => Record::vectored(kernel, file, number, segments, reading),
+    });
 }
 
 fn vectored(call: &mut Call<'_>, reading: bool) -> Answer {
@@ -142,6 +162,9 @@ fn vectored(call: &mut Call<'_>, reading: bool) -> Answer {
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
     if state.has_contents(file) {
         return Answer::Continue;
+    }
+    if state.is_addressed(file) {
+        return addressed::transfer(call, state, file, reading, true, None);
     }
     let allowed =
         state.kernel.file(file).is_some_and(|f| if reading { f.access.read } else { f.access.write });
@@ -152,9 +175,7 @@ fn vectored(call: &mut Call<'_>, reading: bool) -> Answer {
         Ok(segments) => segments,
         Err(errno) => return errno.into(),
     };
-    if call.is_traced() {
-        call.record = Some(Record::vectored(&state.kernel, file, call.argument(0), &segments, reading));
-    }
+    log(call, &state, file, &segments, reading, true);
     state.notice(file);
     let result = if reading {
         each_segment(&segments, |segment| read_segment(call, &mut state, file, segment))
@@ -176,20 +197,7 @@ pub(super) fn lseek(call: &mut Call<'_>) -> Answer {
     }
 }
 
-/// `pread`, `pwrite` and their vectored forms. A stream has no positions, which the kernel says by itself; a driver without
-/// `read` and `write` refuses them as it does those.
-pub(super) fn positioned(call: &mut Call<'_>, reading: bool) -> Answer {
-    let mut state = call.server.lock();
-    let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
-    if state.is_stream(file) || state.has_contents(file) || (call.argument(3) as i64) < 0 {
-        return Answer::Continue;
-    }
-    let access = state.kernel.file(file).map(|open| open.access);
-    let allowed = access.is_some_and(|access| if reading { access.read } else { access.write });
-    if allowed { Errno::EINVAL.into() } else { Errno::EBADF.into() }
-}
-
-fn fetch_segments(call: &mut Call<'_>) -> Result<Vec<Segment>, Errno> {
+pub(super) fn fetch_segments(call: &mut Call<'_>) -> Result<Vec<Segment>, Errno> {
     let (at, count) = (call.argument(1), call.argument(2));
     if count > SEGMENTS_MAX {
         return Err(Errno::EINVAL);

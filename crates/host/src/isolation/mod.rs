@@ -2,14 +2,17 @@
 
 mod namespace;
 mod placeholder;
+pub(crate) mod sysfs;
 
-use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ioctlab_kernel::{DeviceNumber, Node, NodeId};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 pub(crate) use namespace::enter_user_namespace;
-use namespace::native_path;
 pub use namespace::{Refusal, enter as enter_namespace};
 pub use placeholder::Placeholders;
 
@@ -30,7 +33,10 @@ pub struct Tree {
     pub isolation: Isolation,
     /// Where the tree is rooted: `/` in a namespace.
     pub root: PathBuf,
+    /// The directory that is the root, or stands for it.
+    view: OwnedFd,
     files: Vec<NodeFile>,
+    hidden: Mutex<BTreeSet<NodeId>>,
 }
 
 /// A node's file.
@@ -48,17 +54,54 @@ impl Tree {
     /// # Errors
     /// If a node has no file there.
     pub fn new(isolation: Isolation, root: PathBuf, view: &str, nodes: &[Node]) -> std::io::Result<Self> {
-        let files = nodes.iter().enumerate().map(|(index, node)| {
-            let native = match isolation {
-                Isolation::Namespace => native_path(&node.path),
-                Isolation::Paths => Cow::Borrowed(&*node.path),
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let view = rustix::fs::open(format!("{view}{}/", root.display()), flags, Mode::empty())?;
+        let mut tree = Self { isolation, root, view, files: Vec::new(), hidden: Mutex::default() };
+        for (index, node) in nodes.iter().enumerate().filter(|(_, node)| node.has_path()) {
+            let stat =
+                |hidden| rustix::fs::statat(&tree.view, tree.place(&node.path, hidden), AtFlags::empty());
+            let (path, number, id) = (node.path.clone(), node.number, NodeId(index));
+            // It may have come or gone since the files were made.
+            let (stat, has_changed) = match stat(node.hidden) {
+                Ok(stat) => (stat, false),
+                Err(_) => (stat(!node.hidden)?, true),
             };
-            let path = format!("{view}{}{native}", root.display().to_string().trim_end_matches('/'));
-            let stat = rustix::fs::stat(&*path)?;
-            Ok(NodeFile { node: NodeId(index), path: node.path.clone(), stat, number: node.number })
-        });
-        let files = files.collect::<std::io::Result<_>>()?;
-        Ok(Self { isolation, root, files })
+            tree.files.push(NodeFile { node: id, path, stat, number });
+            if has_changed {
+                tree.show(id, node);
+            } else if node.hidden {
+                tree.hidden().insert(id);
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Where the file of the node with this path is, from the directory that is the root.
+    fn place(&self, path: &str, hidden: bool) -> String {
+        let native = match self.isolation {
+            Isolation::Namespace => namespace::native_path(path, hidden),
+            Isolation::Paths => placeholder::placeholder_path(path, hidden),
+        };
+        native.trim_start_matches('/').to_owned()
+    }
+
+    /// Puts a node's file where it should be, or out of the way.
+    pub(crate) fn show(&self, id: NodeId, node: &Node) {
+        let (from, to) = (self.place(&node.path, !node.hidden), self.place(&node.path, node.hidden));
+        for (at, _) in to.match_indices('/') {
+            let _ = rustix::fs::mkdirat(&self.view, to.get(..at).unwrap_or_default(), Mode::from(0o755));
+        }
+        // What can't be moved stays where it is; the driver refuses to open what isn't there.
+        let _ = rustix::fs::renameat(&self.view, from, &self.view, to);
+        if node.hidden {
+            self.hidden().insert(id);
+        } else {
+            self.hidden().remove(&id);
+        }
+    }
+
+    fn hidden(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The node whose file this is.
@@ -73,7 +116,8 @@ impl Tree {
 
     /// The node at this absolute path.
     pub(crate) fn node_at(&self, path: &str) -> Option<NodeId> {
-        self.files.iter().find(|f| f.path == path).map(|f| f.node)
+        let node = self.files.iter().find(|f| f.path == path)?.node;
+        (!self.hidden().contains(&node)).then_some(node)
     }
 
     /// The node at this path as a program writes it, if it is one that isn't in `/dev`.

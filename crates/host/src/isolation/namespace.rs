@@ -42,7 +42,8 @@ impl From<Refusal> for io::Error {
     }
 }
 
-trait Step<T> {
+/// Says which step an error is of.
+pub(super) trait Step<T> {
     fn step(self, step: &'static str) -> Result<T, Refusal>;
 }
 
@@ -106,7 +107,7 @@ fn build_dev(nodes: &[Node]) -> Result<(), Refusal> {
         // An entry that can't be carried over (it may have vanished just now) is no reason to run nothing at all.
         let _ = carry_over(&entry, &Path::new("/dev").join(entry.file_name()), nodes);
     }
-    for node in nodes {
+    for node in nodes.iter().filter(|node| node.has_path()) {
         make_node(node).step("making a device node")?;
     }
     Ok(())
@@ -137,7 +138,7 @@ fn carry_over(entry: &fs::DirEntry, target: &Path, nodes: &[Node]) -> io::Result
 /// With the privilege it gets its true number; without, Linux allows just one character device to be made, number 0:0.
 /// Nobody opens either: opens are trapped. What isn't in `/dev` can't be put where it should be.
 fn make_node(node: &Node) -> io::Result<()> {
-    let path = native_path(&node.path);
+    let path = native_path(&node.path, node.hidden);
     let path = Path::new(&*path);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -158,7 +159,12 @@ fn make_node(node: &Node) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a node's file is in a namespace: where its path says if that is in `/dev`, and out of the way else.
-pub(crate) fn native_path(path: &str) -> Cow<'_, str> {
-    if path.starts_with("/dev/") { Cow::Borrowed(path) } else { Cow::Owned(format!("{ELSEWHERE}{path}")) }
+/// Where a node's file is in a namespace: where its path says if that is in `/dev`, and out of the way else. That of a
+/// hidden node is out of the way, too, and ready to be moved.
+pub(crate) fn native_path(path: &str, hidden: bool) -> Cow<'_, str> {
+    if path.starts_with("/dev/") && !hidden {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(format!("{ELSEWHERE}{path}"))
+    }
 }

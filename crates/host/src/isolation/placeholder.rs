@@ -1,5 +1,6 @@
 //! Nodes as placeholder files in a directory of their own, for runs whose calls by path are trapped.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,6 +10,9 @@ use ioctlab_kernel::Node;
 use rustix::fs::{Access, FileType, Mode};
 
 use crate::sys::process;
+
+/// Where the placeholders of nodes are that aren't there.
+const HIDDEN: &str = "/.hidden";
 
 /// A directory with a placeholder for each node; removed when dropped, or when this process ends in any other way.
 pub struct Placeholders {
@@ -34,7 +38,7 @@ impl Placeholders {
         let alive = start_cleaner(&root)?;
         fs::create_dir(&root)?;
         let made = Self { root, _alive: alive };
-        for node in nodes {
+        for node in nodes.iter().filter(|node| node.has_path()) {
             make_placeholder(&made.root, node)?;
         }
         Ok(made)
@@ -71,9 +75,14 @@ fn start_cleaner(root: &Path) -> io::Result<OwnedFd> {
     Ok(alive)
 }
 
+/// Where a node's placeholder is below the root that stands for `/`.
+pub(super) fn placeholder_path(path: &str, hidden: bool) -> Cow<'_, str> {
+    if hidden { Cow::Owned(format!("{HIDDEN}{path}")) } else { Cow::Borrowed(path) }
+}
+
 /// Makes a character device where that is allowed (number 0:0 is, since Linux 5.8), so that listings show one.
 fn make_placeholder(root: &Path, node: &Node) -> io::Result<()> {
-    let path = root.join(node.path.trim_start_matches('/'));
+    let path = root.join(placeholder_path(&node.path, node.hidden).trim_start_matches('/'));
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }

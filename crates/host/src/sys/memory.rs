@@ -27,8 +27,8 @@ pub(crate) fn write(thread: i32, to: u64, from: &[u8]) -> io::Result<usize> {
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
-/// A range of another process's mappings with one protection, as `PROCMAP_QUERY` reports it.
-#[derive(Clone, Copy, Debug)]
+/// A range of another process's address space that is mapped in one way, as `PROCMAP_QUERY` reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     /// First address past the mapping.
     pub(crate) end: u64,
@@ -36,6 +36,12 @@ pub(crate) struct Mapping {
     pub(crate) readable: bool,
     /// May be written by its process.
     pub(crate) writable: bool,
+    /// What is written is the file's (or other processes') as well.
+    pub(crate) shared: bool,
+    /// The device number of its file's file system; 0 if it has no file.
+    pub(crate) device: u64,
+    /// Its file's inode number; 0 if it has no file.
+    pub(crate) inode: u64,
 }
 
 /// `struct procmap_query` of `linux/fs.h`.
@@ -111,5 +117,14 @@ pub(crate) fn mapping_at(maps: &std::fs::File, address: u64) -> io::Result<Mappi
     if unsafe { libc::ioctl(maps.as_raw_fd(), PROCMAP_QUERY, &raw mut query) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(Mapping { end: query.vma_end, readable: query.vma_flags & 1 != 0, writable: query.vma_flags & 2 != 0 })
+    // PROCMAP_QUERY_VMA_READABLE, _WRITABLE, _EXECUTABLE, _SHARED.
+    let has = |flag: u64| query.vma_flags & flag != 0;
+    Ok(Mapping {
+        end: query.vma_end,
+        readable: has(1),
+        writable: has(2),
+        shared: has(8),
+        device: rustix::fs::makedev(query.dev_major, query.dev_minor),
+        inode: query.inode,
+    })
 }

@@ -61,3 +61,30 @@ pub(crate) fn is_meant(target: i32, process: i32) -> bool {
         _ => target == 0 || unsafe { libc::getpgid(process) } == target.saturating_neg(),
     }
 }
+
+/// A process's soft limit of locked memory in bytes (`RLIMIT_MEMLOCK`); `RLIM_INFINITY` is `u64::MAX`.
+///
+/// # Errors
+/// `EPERM` if it is another user's process; `ESRCH` if it is gone.
+pub(crate) fn locked_memory_limit(process: i32) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: no new limit is passed, and `limit` is writable.
+    let result = unsafe { libc::prlimit(process, libc::RLIMIT_MEMLOCK, std::ptr::null(), &raw mut limit) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(limit.rlim_cur) }
+}
+
+/// A thread's effective capabilities, by their numbers' bits.
+///
+/// # Errors
+/// `ESRCH` if it is gone.
+pub(crate) fn capabilities(thread: i32) -> io::Result<u64> {
+    /// `_LINUX_CAPABILITY_VERSION_3`.
+    const VERSION: u32 = 0x2008_0522;
+    let mut header = [VERSION, thread as u32];
+    // Two of effective, permitted and inheritable: the lower 32 and the upper.
+    let mut sets = [0u32; 6];
+    // SAFETY: `header` is a cap_user_header_t, and `sets` as long as this version's two cap_user_data_t.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    let [lower, _, _, upper, _, _] = sets;
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(u64::from(lower) | u64::from(upper) << 32) }
+}

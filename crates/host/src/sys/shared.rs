@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// A mapped file, for reading and writing. All accesses are atomic, byte by byte or word by word, since others share it.
 #[derive(Debug)]
@@ -34,59 +34,152 @@ impl Shared {
         Ok(Self { start: start.cast(), length })
     }
 
-    /// The bytes from `at` on, `length` of them; `None` beyond the end.
-    fn bytes(&self, at: usize, length: usize) -> Option<&[AtomicU8]> {
-        if at.checked_add(length)? > self.length {
+    /// Where it is in this process.
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> u64 {
+        self.start as u64
+    }
+
+    /// The cell at `at`, a multiple of its size; `None` beyond the end.
+    fn cell<T: Atomic>(&self, at: usize) -> Option<&T> {
+        if !at.is_multiple_of(size_of::<T>()) || at.checked_add(size_of::<T>())? > self.length {
             return None;
         }
-        // SAFETY: `at` is within the mapping, or at its end.
-        let start = unsafe { self.start.add(at) }.cast::<AtomicU8>();
-        // SAFETY: within the mapping, which lives as long as `self`. An AtomicU8 has a byte's layout, and whoever else has
-        // the memory mapped is another process, whose accesses are as atomic as the machine's are.
-        Some(unsafe { std::slice::from_raw_parts(start, length) })
+        // SAFETY: `at` is within the mapping.
+        let cell = unsafe { self.start.add(at) }.cast::<T>();
+        // SAFETY: all of the cell is within the mapping, which lives as long as `self` and starts at a page, so that the cell
+        // is aligned. It is an atomic integer (`Atomic`), valid whatever its bytes are; whoever else has the memory mapped is another
+        // process, whose accesses are as atomic as the machine's are.
+        Some(unsafe { &*cell })
     }
 
-    /// Copies from `at`; what lies beyond the end reads as 0.
-    pub(crate) fn read(&self, at: usize, to: &mut [u8]) {
-        match self.bytes(at, to.len()) {
-            Some(bytes) => to.iter_mut().zip(bytes).for_each(|(to, from)| *to = from.load(Ordering::Relaxed)),
-            None => to.fill(0),
+    /// Whether so many bytes at `at` are there.
+    fn holds(&self, at: usize, length: usize) -> bool {
+        at.checked_add(length).is_some_and(|end| end <= self.length)
+    }
+
+    /// Copies from `at`; what lies beyond the end reads as 0. A number of 2, 4 or 8 bytes that is aligned is read at once.
+    pub(crate) fn read(&self, mut at: usize, mut to: &mut [u8]) {
+        if !self.holds(at, to.len()) {
+            return to.fill(0);
+        }
+        while !to.is_empty() {
+            let (part, rest) = std::mem::take(&mut to).split_at_mut(widest(at, to.len()));
+            match part.len() {
+                8 => self.cell::<AtomicU64>(at).get(part),
+                4 => self.cell::<AtomicU32>(at).get(part),
+                2 => self.cell::<AtomicU16>(at).get(part),
+                _ => self.cell::<AtomicU8>(at).get(part),
+            }
+            at += part.len();
+            to = rest;
         }
     }
 
-    /// Copies to `at`; nothing is written if it would reach beyond the end.
-    pub(crate) fn write(&self, at: usize, from: &[u8]) {
-        if let Some(bytes) = self.bytes(at, from.len()) {
-            bytes.iter().zip(from).for_each(|(to, from)| to.store(*from, Ordering::Relaxed));
+    /// Copies to `at`; nothing is written if it would reach beyond the end. An aligned number is written at once.
+    pub(crate) fn write(&self, mut at: usize, mut from: &[u8]) {
+        if !self.holds(at, from.len()) {
+            return;
+        }
+        while !from.is_empty() {
+            let (part, rest) = from.split_at(widest(at, from.len()));
+            match part.len() {
+                8 => self.cell::<AtomicU64>(at).put(part),
+                4 => self.cell::<AtomicU32>(at).put(part),
+                2 => self.cell::<AtomicU16>(at).put(part),
+                _ => self.cell::<AtomicU8>(at).put(part),
+            }
+            at += part.len();
+            from = rest;
         }
     }
 
     /// The word at `at`, a multiple of 4; what is read afterwards was written before it was.
     pub(crate) fn load(&self, at: usize) -> u32 {
-        self.word(at).map_or(0, |word| word.load(Ordering::Acquire))
+        self.cell::<AtomicU32>(at).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     /// Stores a word at `at`, a multiple of 4, after everything that was written before.
     pub(crate) fn store(&self, at: usize, value: u32) {
-        if let Some(word) = self.word(at) {
+        if let Some(word) = self.cell::<AtomicU32>(at) {
             word.store(value, Ordering::Release);
         }
     }
+}
 
-    fn word(&self, at: usize) -> Option<&AtomicU32> {
-        if !at.is_multiple_of(4) || at.checked_add(4)? > self.length {
-            return None;
+/// An atomic integer.
+trait Atomic {}
+
+/// An integer in shared memory. There is none beyond the end: nothing is read or written there.
+trait Cell {
+    /// Copies it out; as long as it is.
+    fn get(&self, to: &mut [u8]);
+    /// Copies to it.
+    fn put(&self, from: &[u8]);
+}
+
+macro_rules! cells {
+    ($($cell:ty: $integer:ty),*) => {$(
+        impl Atomic for $cell {}
+
+        impl Cell for Option<&$cell> {
+            fn get(&self, to: &mut [u8]) {
+                if let Some(cell) = self {
+                    to.copy_from_slice(&cell.load(Ordering::Relaxed).to_ne_bytes());
+                }
+            }
+
+            fn put(&self, from: &[u8]) {
+                if let (Some(cell), Ok(bytes)) = (self, from.try_into()) {
+                    cell.store(<$integer>::from_ne_bytes(bytes), Ordering::Relaxed);
+                }
+            }
         }
-        // SAFETY: `at` is within the mapping.
-        let word = unsafe { self.start.add(at) }.cast::<AtomicU32>();
-        // SAFETY: all of the word is within the mapping, which lives as long as `self` and starts at a page: aligned.
-        Some(unsafe { &*word })
-    }
+    )*};
+}
+
+cells!(AtomicU8: u8, AtomicU16: u16, AtomicU32: u32, AtomicU64: u64);
+
+/// How wide the widest aligned number at `at` is, of a length of at least 1.
+fn widest(at: usize, length: usize) -> usize {
+    [8, 4, 2].into_iter().find(|width| at.is_multiple_of(*width) && *width <= length).unwrap_or(1)
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `map`, and no reference into it outlives `self`.
         unsafe { libc::munmap(self.start.cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_copied_whatever_their_alignment() {
+        let file = rustix::fs::memfd_create("shared", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+        rustix::fs::ftruncate(&file, 4096).expect("size");
+        let shared = Shared::map(&file, 4096).expect("mapping");
+        let pattern: Vec<u8> = (1..=40).collect();
+        for at in (0usize..17).chain(4096 - 40..4096 - 30) {
+            for length in 0..=40.min(4096 - at) {
+                shared.write(at.saturating_sub(1), &[0xee; 42][..42.min(4096 - at.saturating_sub(1))]);
+                shared.write(at, &pattern[..length]);
+                let mut back = [0; 40];
+                shared.read(at, &mut back[..length]);
+                assert_eq!(back[..length], pattern[..length], "{length} bytes at {at}");
+                let mut behind = [0xee];
+                if at + length < 4096 {
+                    shared.read(at + length, &mut behind);
+                }
+                assert_eq!(behind, [0xee], "{length} bytes at {at}");
+            }
+        }
+        let mut beyond = [1; 8];
+        shared.read(4092, &mut beyond);
+        assert_eq!(beyond, [0; 8]);
+        shared.write(4092, &[1; 8]);
+        shared.read(usize::MAX, &mut beyond);
     }
 }

@@ -19,11 +19,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod value;
+pub mod vfio;
 pub mod xen;
 
 use std::path::Path;
 
 pub use diagnostic::{Errors, Place, Problem};
+pub use vfio::{CloneOf, LockedMemory, Model, Vfio, VfioDevice};
 pub use xen::{Domain, EventChannels, GrantTableVersion, Xen};
 
 use reader::Reader;
@@ -33,16 +35,18 @@ use table::Table;
 pub const BUILT_IN: &str = include_str!("../../../../labs/default.toml");
 
 /// The sections that this version reads.
-const SECTIONS: &[&str] = &["xen"];
+const SECTIONS: &[&str] = &["xen", "vfio"];
 
 /// The sections that a later version will read, and what they are about.
-const PLANNED: &[(&str, &str)] = &[("vfio", "VFIO devices"), ("vme", "VMEbus bridge"), ("zvm", "z/VM guest")];
+const PLANNED: &[(&str, &str)] = &[("vme", "VMEbus bridge"), ("zvm", "z/VM guest")];
 
 /// A lab, as its file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lab {
     /// The Xen host, if the lab has one (`[xen]`).
     pub xen: Option<Xen>,
+    /// The machine with VFIO, if the lab has one (`[vfio]`).
+    pub vfio: Option<Vfio>,
 }
 
 impl Lab {
@@ -63,7 +67,7 @@ impl Lab {
     pub fn parse(name: &str, text: &str) -> Result<Self, Errors> {
         let reader = Reader::new(name, text);
         let tree = reader.parse();
-        let lab = tree.as_ref().map(|tree| read(&reader, &Table::root(&reader, tree)));
+        let lab = tree.as_ref().map(|tree| read(&reader, &Table::root(&reader, tree), name));
         reader.finish(lab)
     }
 
@@ -82,7 +86,7 @@ impl Lab {
 }
 
 /// Reads the sections that are there, and reports what is no section.
-fn read(reader: &Reader<'_>, root: &Table<'_>) -> Lab {
+fn read(reader: &Reader<'_>, root: &Table<'_>, name: &str) -> Lab {
     for (key, span) in root.keys() {
         if let Some((_, about)) = PLANNED.iter().find(|(planned, _)| *planned == key) {
             reader.report(span, format!("this version of ioctlab has no {about} yet ([{key}])"));
@@ -94,5 +98,6 @@ fn read(reader: &Reader<'_>, root: &Table<'_>) -> Lab {
         reader.report_file(format!("describes nothing; expected {}", suggest::one_of(SECTIONS)));
     }
     let xen = root.get("xen").and_then(|value| value.table("[xen]", xen::KEYS));
-    Lab { xen: xen.map(|table| xen::read(&table)) }
+    let vfio = root.get("vfio").and_then(|value| value.table("[vfio]", vfio::KEYS));
+    Lab { xen: xen.map(|table| xen::read(&table)), vfio: vfio.map(|table| vfio::read(&table, name)) }
 }

@@ -56,6 +56,8 @@ pub(super) fn nodes(config: &config::Xen, subsystem: usize) -> Vec<Node> {
         path: path.into(),
         number,
         behind,
+        hidden: false,
+        compat: false,
         permissions,
         subsystem,
         device: device.number(),

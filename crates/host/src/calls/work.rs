@@ -1,0 +1,58 @@
+//! What a driver's answer leads to besides a value: work that takes its time, or a new descriptor.
+
+use std::sync::MutexGuard;
+
+use ioctlab_abi::Errno;
+use ioctlab_kernel::{CallResult, FileId, Reply, Stop, Work};
+use rustix::fs::OFlags;
+
+use super::{Call, open};
+use crate::server::State;
+use crate::sys::seccomp::Answer;
+
+/// Goes on with an ioctl on `file` that a driver has answered.
+pub(super) fn answer(
+    call: &mut Call<'_>,
+    mut state: MutexGuard<'_, State>,
+    file: FileId,
+    reply: CallResult<Reply>,
+) -> Answer {
+    match reply {
+        Ok(Reply::Value(value)) => Answer::Value(value),
+        Ok(Reply::Open { device, name }) => {
+            let opened = state
+                .kernel
+                .open_anonymous(file, device, name, call.run.opener)
+                .and_then(|file| open::back(&mut state, file, OFlags::empty()));
+            state.settle();
+            drop(state);
+            match opened {
+                Ok((file, client)) => open::give(call, file, client, libc::O_CLOEXEC),
+                Err(errno) => errno.into(),
+            }
+        }
+        Ok(Reply::Work(work)) => {
+            drop(state);
+            let (result, state) = perform(call, work);
+            drop(state);
+            result.map_or_else(Answer::Fail, Answer::Value)
+        }
+        Err(Stop::Fail(errno)) => errno.into(),
+        // No ioctl of these drivers waits for data.
+        Err(Stop::Wait) => Errno::EAGAIN.into(),
+    }
+}
+
+/// Does a call's work, with nothing locked; returns what comes of it, with the lab locked again.
+pub(super) fn perform<'a>(
+    call: &mut Call<'a>,
+    mut work: Box<dyn Work>,
+) -> (Result<i64, Errno>, MutexGuard<'a, State>) {
+    // A call that another thread's stands in for has none to stand in for it: it is the last that this thread serves.
+    let ((), replaced) = call.server.relief.guard(call.replace, || work.run());
+    call.is_replaced |= replaced;
+    let mut state = call.server.lock();
+    let result = state.with_caller(call.thread, &mut call.memory, |_, caller| work.finish(caller));
+    state.settle();
+    (result, state)
+}

@@ -1,0 +1,123 @@
+//! Threads that step in for others which a device keeps from going on.
+//!
+//! A device's work is done by the thread that received the call that leads to it: nothing is quicker. A device may hang,
+//! though. So somebody looks now and then at who has been at it for too long, and starts another thread in its place.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a thread may be at a device before another takes its place.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How often that is looked at while anybody is at one.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// What starts another thread.
+pub(crate) type Replace = Arc<dyn Fn() + Send + Sync>;
+
+/// Who is at work, and since when.
+#[derive(Default)]
+pub(crate) struct Relief {
+    state: Mutex<State>,
+    begun: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    at_work: BTreeMap<u64, (Instant, Replace)>,
+    next: u64,
+    /// Somebody looks; it waits to be told if it waits without a time limit.
+    looked_at: bool,
+    waits: bool,
+}
+
+impl Relief {
+    /// Does `work`, on this thread. If it takes too long, `replace` is called from another one meanwhile. Returns the work's
+    /// result, and whether this thread has been replaced.
+    pub(crate) fn guard<T>(self: &Arc<Self>, replace: &Replace, work: impl FnOnce() -> T) -> (T, bool) {
+        let number = self.begin(replace);
+        let result = work();
+        let replaced = self.lock().at_work.remove(&number).is_none();
+        (result, replaced)
+    }
+
+    fn begin(self: &Arc<Self>, replace: &Replace) -> u64 {
+        let mut state = self.lock();
+        let number = state.next;
+        state.next += 1;
+        state.at_work.insert(number, (Instant::now(), Arc::clone(replace)));
+        if state.waits {
+            self.begun.notify_one();
+        }
+        if !state.looked_at {
+            let relief = Arc::clone(self);
+            // Without it nobody is relieved, until the next try.
+            state.looked_at =
+                std::thread::Builder::new().name("relief".into()).spawn(move || relief.look()).is_ok();
+        }
+        number
+    }
+
+    fn look(&self) {
+        let mut state = self.lock();
+        loop {
+            if state.at_work.is_empty() {
+                // Work that follows soon needs to wake nobody: only what comes after a pause does.
+                state = self.wait(state);
+                continue;
+            }
+            let too_long = |begun: &Instant| begun.elapsed() > PATIENCE;
+            let late =
+                state.at_work.iter().find(|(_, (begun, _))| too_long(begun)).map(|(number, _)| *number);
+            if let Some((_, replace)) = late.and_then(|number| state.at_work.remove(&number)) {
+                drop(state);
+                replace();
+                state = self.lock();
+                continue;
+            }
+            state = self.begun.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let (mut state, timeout) =
+            self.begun.wait_timeout(state, INTERVAL * 10).unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() && state.at_work.is_empty() {
+            state.waits = true;
+            state = self.begun.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waits = false;
+        }
+        state
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn only_who_takes_too_long_is_replaced() {
+        let relief = Arc::new(Relief::default());
+        let (sender, replaced) = mpsc::channel();
+        let replace: Replace = Arc::new(move || sender.send(()).expect("the test waits"));
+        for _ in 0..1000 {
+            assert_eq!(relief.guard(&replace, || 7), (7, false));
+        }
+        let other = Arc::clone(&relief);
+        let (release, released) = mpsc::channel();
+        let theirs = Arc::clone(&replace);
+        let stuck = std::thread::spawn(move || {
+            other.guard(&theirs, || released.recv().expect("released in the end"))
+        });
+        replaced.recv_timeout(Duration::from_secs(20)).expect("a replacement");
+        assert_eq!(relief.guard(&replace, || 8), (8, false), "others go on");
+        release.send(9).expect("it waits");
+        assert_eq!(stuck.join().expect("it ends"), (9, true));
+        assert!(replaced.try_recv().is_err(), "one replacement for one thread");
+    }
+}

@@ -1,0 +1,171 @@
+//! Setting up the machine that a lab file describes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use ioctlab_iommu::{Properties, SourceId};
+use ioctlab_kernel::{DeviceMemory, ProgramMemory};
+use ioctlab_pci::{Address, Device, lspci, models};
+use ioctlab_type1 as type1;
+use ioctlab_vfio::{DeviceId, GroupId, GroupKind, Vfio};
+
+use super::cell::{Bar, Cell, Surroundings};
+use super::device::{Parts, Slot};
+use super::dma::{Unit, Way};
+use super::drivers::{DynamicIds, VFIO_PCI};
+use super::machine::Machine;
+use super::{Group, State};
+use crate::config::{self, Model};
+
+/// Where firmware puts the first memory BAR, and the first I/O BAR.
+const MEMORY: u64 = 0xfe00_0000;
+const PORTS: u64 = 0xc000;
+/// What firmware leaves in the command register: I/O, memory, SERR.
+const COMMAND: u16 = 0x0103;
+
+/// The state of a machine that nobody has used yet.
+///
+/// # Errors
+/// A sentence that says which device can't be had, and why.
+pub(super) fn state(
+    config: &config::Vfio,
+    memory: Arc<dyn DeviceMemory>,
+    programs: Arc<dyn ProgramMemory>,
+) -> Result<State, String> {
+    let properties = Properties {
+        address_bits: config.address_width,
+        interrupt_remapping: config.interrupt_remapping,
+        ..Properties::default()
+    };
+    let unit = Arc::new(Unit::new(properties, programs));
+    let mut vfio = Vfio::new();
+    vfio.set_unsafe_noiommu_mode(config.noiommu);
+    let parameters = type1::Parameters {
+        disable_hugepages: false,
+        allow_unsafe_interrupts: config.allow_unsafe_interrupts,
+        dma_entry_limit: config.dma_entry_limit,
+    };
+    vfio.register_iommu_driver(Box::new(type1::Driver::new(parameters)))
+        .map_err(|errno| errno.to_string())?;
+    let machine = Machine::new(memory, unit, config.locked_memory);
+    let mut state = State {
+        vfio,
+        machine,
+        ids: DynamicIds::default(),
+        unbinding: BTreeMap::new(),
+        files: BTreeMap::new(),
+        groups: groups(config),
+        node_changes: VecDeque::new(),
+        parameters: config.clone(),
+    };
+    let mut next_memory = MEMORY;
+    for (place, device) in config.devices.iter().enumerate() {
+        let id = DeviceId(place as u32);
+        let address = device.address.to_string();
+        let failed = |why: String| format!("the device {address}: {why}");
+        let slot = slot(id, device, &state.machine, &mut next_memory).map_err(failed)?;
+        state.machine.slots.insert(address.clone(), slot);
+    }
+    for device in &config.devices {
+        let address = device.address.to_string();
+        if let Some(driver) = &device.driver {
+            let failed = |errno| format!("the device {address}: binding {driver}: {errno}");
+            if driver == VFIO_PCI
+                && let Some(slot) = state.machine.slots.get_mut(&address)
+            {
+                slot.driver_override = Some(driver.clone());
+            }
+            state.attach(&address, driver).map_err(failed)?;
+        }
+    }
+    state.node_changes.clear();
+    Ok(state)
+}
+
+/// The groups that there can be: one for each that a device is of, and one for each device without an IOMMU.
+fn groups(config: &config::Vfio) -> Vec<Group> {
+    let numbers: BTreeSet<u32> = config.devices.iter().filter_map(|device| device.group).collect();
+    let with = numbers.into_iter().map(|number| Group {
+        name: number.to_string(),
+        id: GroupId(number),
+        kind: GroupKind::Iommu,
+        is_there: false,
+    });
+    let without = config.devices.iter().enumerate().filter(|(_, device)| device.group.is_none());
+    let without = without.map(|(place, _)| Group {
+        name: format!("noiommu-{place}"),
+        id: GroupId(place as u32),
+        kind: GroupKind::Noiommu,
+        is_there: false,
+    });
+    with.chain(without).collect()
+}
+
+fn slot(
+    id: DeviceId,
+    config: &config::VfioDevice,
+    machine: &Machine,
+    next: &mut u64,
+) -> Result<Slot, String> {
+    let mut contents = Vec::new();
+    let mut firmware = ([0; 6], 0, config.interrupt_line, COMMAND);
+    let Device { mut function, model } = match &config.model {
+        Model::Edu => models::edu::device(),
+        Model::Test { memory } => models::test::device(*memory),
+        Model::Clone(clone) => {
+            let (addresses, rom, line, command) = clone.dump.firmware();
+            firmware = (addresses, rom, if line == 0 { config.interrupt_line } else { line }, command & !4);
+            contents.extend(clone.contents.iter().cloned());
+            let overrides = lspci::Overrides { bars: clone.bars, rom: clone.rom.clone() };
+            clone.dump.device(&overrides).map_err(|problem| problem.to_string())?
+        }
+    };
+    let mut areas = [None; 6];
+    let mut bars = [None; 6];
+    for index in 0..6 {
+        let Some(bar) = function.bar(index as u8) else { continue };
+        let (Some(area), Some(at), Some(address)) =
+            (areas.get_mut(index), bars.get_mut(index), firmware.0.get_mut(index))
+        else {
+            continue;
+        };
+        if let Some(given) = config.bar_addresses.get(index).filter(|given| **given != 0) {
+            *address = *given;
+        } else if *address & !0xf == 0 {
+            *address = if bar.kind == ioctlab_pci::BarKind::Io {
+                PORTS
+            } else {
+                let start = next.next_multiple_of(bar.size);
+                *next = start + bar.size;
+                start
+            };
+        }
+        if bar.kind != ioctlab_pci::BarKind::Io {
+            let bytes = bar.size.next_multiple_of(4096);
+            let made =
+                machine.memory.create(bytes).map_err(|errno| format!("memory for BAR {index}: {errno}"))?;
+            *area = Some(made);
+            let shown = match config.model {
+                Model::Edu => bar.registers.min(models::edu::REGISTERS),
+                _ => bar.registers,
+            };
+            *at = Some(Bar { area: made, registers: shown });
+        }
+    }
+    for (index, bytes) in contents {
+        if let Some(Some(area)) = areas.get(index) {
+            machine.memory.write(*area, 0, &bytes);
+        }
+    }
+    function.configure(&firmware.0, firmware.1, firmware.2, firmware.3);
+    let way = Arc::new(Way::new(source(config.address), Arc::clone(&machine.unit)));
+    let surroundings = Surroundings::new(Arc::clone(&machine.memory), Arc::clone(&way), bars);
+    let cell = Arc::new(Cell::new(model, surroundings));
+    let native = config.driver.clone().filter(|driver| driver != VFIO_PCI);
+    let place = config.address;
+    Ok(Slot::new(Parts { id, place, group: config.group, native, function, cell, way, areas }))
+}
+
+fn source(address: Address) -> SourceId {
+    SourceId(address.requester())
+}
