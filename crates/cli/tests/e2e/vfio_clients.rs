@@ -106,7 +106,7 @@ fn crate_pci_driver() {
 
 #[test]
 fn lspci_and_driverctl() {
-    passes(Isolation::Namespace, Some("sh"), "vfio_tools.sh");
+    passes(Isolation::Namespace, Some("bash"), "vfio_tools.sh");
 }
 
 #[test]
