@@ -94,14 +94,15 @@ with open(SYSFS + "/config", "rb") as config:
 edu.write(CONFIG + 4, 6, 2)
 
 assert edu.read(0) == 0x010000ED
-with mmap.mmap(edu.fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ, offset=0) as bar:
-    edu.write(4, 0x5A5A1234)
-    with memoryview(bar) as whole, whole.cast("I") as registers:  # which reads words
-        assert registers[0] == 0x010000ED and registers[1] == 0xA5A5EDCB
-edu.write(8, 6)
-while edu.read(0x20) & 1:
-    time.sleep(0.001)
-assert edu.read(8) == 720
+with mmap.mmap(edu.fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0) as bar:
+    registers = (ctypes.c_uint32 * 16).from_buffer(bar)
+    registers[1] = 0x5A5A1234
+    assert edu.read(4) == 0xA5A5EDCB == registers[1]
+    registers[2] = 6
+    while edu.read(0x20) & 1:
+        pass
+    assert registers[2] == 720
+    del registers
 
 buffer = mmap.mmap(-1, 2 * PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # The command line tools for PCI devices, on edu at 0000:00:05.0 in group 5, bound to vfio-pci: lspci, driverctl, and a shell.
 set -eu
 device=0000:00:05.0

@@ -6,15 +6,15 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use pci_driver::backends::vfio::VfioPciDevice;
 use pci_driver::config::caps::{Capability, MsiCapability};
 use pci_driver::device::PciDevice;
-use pci_driver::regions::{OwningPciRegion, PciRegion, Permissions};
-use rust_vfio::{device, expect_event, Pages, Registers, EDU_ID, ID, IRQ_ACK, IRQ_RAISE, LIVENESS, PAGE};
+use pci_driver::regions::{MappedOwningPciRegion, PciRegion, Permissions};
+use rust_vfio::{device, expect_event, Pages, Registers, IRQ_ACK, IRQ_RAISE, PAGE};
 
 const IOVA: u64 = 0x20_0000;
 
-/// BAR 0, by reads and writes of the device's file.
-struct Edu(OwningPciRegion);
+/// BAR 0 by reads and writes of the device's file.
+struct Read<'a>(&'a dyn PciRegion);
 
-impl Registers for Edu {
+impl Registers for Read<'_> {
     fn read(&self, at: u64) -> u32 {
         self.0.read_le_u32(at).unwrap()
     }
@@ -42,12 +42,8 @@ fn main() {
     assert_eq!(config.device_id().read().unwrap(), 0x11e8);
     assert_eq!(config.class_code().base_class_code().read().unwrap(), 0x00);
     assert_eq!(config.class_code().sub_class_code().read().unwrap(), 0xff);
-    let kinds: Vec<u8> = config
-        .capabilities()
-        .unwrap()
-        .into_iter()
-        .map(|found| found.header().capability_id().read().unwrap())
-        .collect();
+    let kinds: Vec<u8> =
+        config.capabilities().unwrap().into_iter().map(|found| found.header().capability_id().read().unwrap()).collect();
     assert_eq!(kinds, [5]);
     assert_eq!(config.capabilities().unwrap().of_type::<MsiCapability>().unwrap().into_iter().count(), 1);
     config.command().memory_space_enable().write(true).unwrap();
@@ -57,13 +53,16 @@ fn main() {
 
     let bar = edu.bar(0).unwrap();
     assert_eq!(bar.len(), 0x10_0000);
-    assert_eq!(bar.read_le_u32(ID).unwrap(), EDU_ID);
+    assert_eq!(bar.read_le_u32(0).unwrap(), rust_vfio::EDU_ID);
     assert!(bar.is_mappable());
-    let mapped = bar.map(.., Permissions::Read).unwrap();
-    let registers = Edu(bar);
-    registers.is_edu();
-    assert_eq!(mapped.read_le_u32(ID).unwrap(), EDU_ID);
-    assert_eq!(mapped.read_le_u32(LIVENESS).unwrap(), !0x1234_5678);
+    let mapped: MappedOwningPciRegion = bar.map(.., Permissions::ReadWrite).unwrap();
+    let read = Read(&bar);
+    read.is_edu();
+    // What is mapped shows what the registers hold, and what is written there they hold then.
+    assert_eq!(mapped.read_le_u32(0).unwrap(), rust_vfio::EDU_ID);
+    mapped.write_le_u32(rust_vfio::LIVENESS, 99).unwrap();
+    assert_eq!(read.read(rust_vfio::LIVENESS), !99);
+    assert_eq!(mapped.read_le_u32(rust_vfio::LIVENESS).unwrap(), !99);
 
     let memory = Pages::default();
     let iommu = edu.iommu();
@@ -75,19 +74,19 @@ fn main() {
     assert_eq!([interrupts.intx().max(), interrupts.msi().max(), interrupts.msi_x().max()], [1, 1, 0]);
     let fired = event();
     interrupts.msi().enable(&[fired.as_raw_fd()]).unwrap();
-    registers.round_trip(&memory, IOVA as u32, || expect_event(&fired));
+    read.round_trip(&memory, IOVA as u32, || expect_event(&fired));
     interrupts.msi().disable().unwrap();
     assert!(iommu.unmap(IOVA, PAGE).is_err(), "half of a mapping");
     iommu.unmap(IOVA, Pages::SIZE).unwrap();
 
     interrupts.intx().enable(&[fired.as_raw_fd()]).unwrap();
-    registers.write(IRQ_RAISE, 4);
+    read.write(IRQ_RAISE, 4);
     expect_event(&fired);
-    registers.write(IRQ_ACK, 4);
+    read.write(IRQ_ACK, 4);
     interrupts.intx().disable().unwrap();
     (&fired).write_all(&1u64.to_ne_bytes()).unwrap(); // an eventfd like any other
     expect_event(&fired);
-    drop((mapped, registers, edu));
+    drop((mapped, bar, edu));
     drop(VfioPciDevice::open(device()).unwrap());
     println!("ok rust-pci-driver");
 }
