@@ -180,8 +180,6 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
         rules.entry(libc::SYS_fcntl).or_default().push(rule(conditions)?);
     }
     // What a device's mapping must have answered for before it happens.
-    let shares_memory = libc::CLONE_VM as u64;
-    rules.entry(libc::SYS_clone).or_default().push(rule(vec![masked(0, shares_memory, 0)?])?);
     rules.entry(libc::SYS_madvise).or_default().push(rule(vec![equals(2, libc::MADV_DONTNEED as u64)?])?);
     for (call, signal) in [(libc::SYS_kill, 1), (libc::SYS_tkill, 1), (libc::SYS_tgkill, 2)] {
         rules.entry(call).or_default().push(rule(vec![equals(signal, libc::SIGKILL as u64)?])?);
@@ -239,8 +237,6 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
         libc::SYS_io_uring_setup,
         libc::SYS_close_range,
         libc::SYS_mremap,
-        libc::SYS_fork,
-        libc::SYS_clone3,
         libc::SYS_execve,
         libc::SYS_execveat,
         libc::SYS_chroot,

@@ -170,6 +170,18 @@ pub(crate) fn mapping_at(process: i32, address: u64, device: u64) -> Option<Mapp
     device_mapping(&mapped(process, address, false)?, device)
 }
 
+/// Whether any process but this one has a mapping of a device's.
+pub(crate) fn is_mapped_elsewhere(process: i32, mapping: MappingId, device: u64) -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
+    let others = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    others.filter(|other| *other != process).any(|other| {
+        // Those of other users can't be looked at, and have no mappings of this lab's.
+        let text = std::fs::read_to_string(format!("/proc/{other}/maps")).unwrap_or_default();
+        let mut files = text.lines().filter_map(mapped_file);
+        files.map(|(_, file)| file).any(|file| device_mapping(&file, device) == Some(mapping))
+    })
+}
+
 /// Only mappings of devices have files on this device number.
 fn device_mapping(found: &raw::MappedFile, device: u64) -> Option<MappingId> {
     if found.device != device { None } else { store::mapping_in_path(&found.path) }
@@ -190,19 +202,21 @@ fn mapped(process: i32, address: u64, or_above: bool) -> Option<raw::MappedFile>
 
 fn mapped_in_text(text: &str, address: u64, or_above: bool) -> Option<raw::MappedFile> {
     text.lines().find_map(|line| {
-        // `START-END PERMISSIONS OFFSET MAJOR:MINOR INODE   PATH`
-        let mut fields = line.splitn(6, ' ');
-        let (start, end) = fields.next()?.split_once('-')?;
-        let start = u64::from_str_radix(start, 16).ok()?;
-        let end = u64::from_str_radix(end, 16).ok()?;
-        if address >= end || address < start && !or_above {
-            return None;
-        }
-        let (major, minor) = fields.nth(2)?.split_once(':')?;
-        let (major, minor) = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
-        let path = fields.nth(1).unwrap_or_default().trim_start().as_bytes().to_vec();
-        Some(raw::MappedFile { device: rustix::fs::makedev(major, minor), path })
+        let ((start, end), file) = mapped_file(line)?;
+        (address < end && (address >= start || or_above)).then_some(file)
     })
+}
+
+/// A line of `/proc/PID/maps`: where it is, and what file.
+fn mapped_file(line: &str) -> Option<((u64, u64), raw::MappedFile)> {
+    // `START-END PERMISSIONS OFFSET MAJOR:MINOR INODE   PATH`
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let range = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+    let (major, minor) = fields.nth(2)?.split_once(':')?;
+    let (major, minor) = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
+    let path = fields.nth(1).unwrap_or_default().trim_start().as_bytes().to_vec();
+    Some((range, raw::MappedFile { device: rustix::fs::makedev(major, minor), path }))
 }
 
 /// Bytes that stand for a caller's memory, from address 0 on: data that arrived by another way than a trapped call.

@@ -338,7 +338,6 @@ impl State {
     /// A thread makes a call: the one before has come to its end.
     pub(crate) fn heard_of(&mut self, thread: i32) {
         self.processes.heard_of(thread);
-        self.spaces.heard_of(thread);
     }
 
     /// Watches a process's address space.

@@ -28,8 +28,6 @@ struct Place {
     space: SpaceId,
     /// A fork takes it along.
     inherited: bool,
-    /// Other address spaces may have it, too.
-    spread: bool,
     /// It is of a device's memory.
     is_area: bool,
 }
@@ -67,8 +65,6 @@ pub(crate) struct Spaces {
     spaces: HashMap<SpaceId, Space>,
     of_process: HashMap<i32, SpaceId>,
     places: HashMap<MappingId, Place>,
-    /// Threads that were let go on with a fork, and have not been heard of since.
-    forking: HashMap<i32, SpaceId>,
     next: u64,
 }
 
@@ -100,24 +96,6 @@ impl Spaces {
         let is_current = |space: &Space| self.of_process.get(&space.process) == Some(&id);
         if !self.spaces.get(&id).is_some_and(|space| !space.pieces.is_empty() || is_current(space)) {
             self.spaces.remove(&id);
-            self.forking.retain(|_, forking| *forking != id);
-        }
-    }
-
-    /// A thread of a process is about to fork: what is inherited of its mappings has more than one address space from then
-    /// on.
-    pub(crate) fn forks(&mut self, process: i32, thread: i32) {
-        let Some(id) = self.of(process) else { return };
-        self.forking.insert(thread, id);
-        for place in self.places.values_mut().filter(|place| place.space == id && place.inherited) {
-            place.spread = true;
-        }
-    }
-
-    /// A thread makes a call: if it was on its way to fork, it has done so.
-    pub(crate) fn heard_of(&mut self, thread: i32) {
-        if !self.forking.is_empty() {
-            self.forking.remove(&thread);
         }
     }
 
@@ -133,9 +111,7 @@ impl Spaces {
             space.faults.refuse_writes(start, pages * PAGE_SIZE)?;
         }
         space.pieces.insert(Piece { mapping, start, first: 0, pages });
-        // A fork that is under way may or may not take it along.
-        let spread = inherited && self.forking.values().any(|forking| *forking == id);
-        self.places.insert(mapping, Place { space: id, inherited, spread, is_area });
+        self.places.insert(mapping, Place { space: id, inherited, is_area });
         Ok(())
     }
 
@@ -182,12 +158,13 @@ impl Spaces {
 
     /// Whether nothing is left of a mapping in its address space, and no other has it.
     pub(crate) fn has_lost_all(&self, id: SpaceId, mapping: MappingId, device: u64) -> bool {
-        let is_here = self.places.get(&mapping).is_some_and(|place| place.space == id && !place.spread);
-        let Some(space) = self.spaces.get(&id).filter(|_| is_here) else { return false };
-        space.pieces.of(mapping).all(|piece| {
+        let Some(place) = self.places.get(&mapping).filter(|place| place.space == id) else { return false };
+        let Some(space) = self.spaces.get(&id) else { return false };
+        let is_here = space.pieces.of(mapping).any(|piece| {
             let mut pages = (piece.start..piece.end()).step_by(PAGE_SIZE as usize);
-            pages.all(|address| memory::mapping_at(space.process, address, device) != Some(mapping))
-        })
+            pages.any(|address| memory::mapping_at(space.process, address, device) == Some(mapping))
+        });
+        !is_here && !(place.inherited && memory::is_mapped_elsewhere(space.process, mapping, device))
     }
 
     /// Where an address space's events come from.
@@ -217,8 +194,9 @@ impl Spaces {
         };
         let pieces = &space.pieces;
         let zapped = |part: Piece| {
-            let spread = self.places.get(&part.mapping).is_none_or(|place| place.spread);
-            let was_last = !spread && pieces.of(part.mapping).next().is_none();
+            // A fork may have it, too. Then its file says when it has gone everywhere.
+            let may_be_elsewhere = self.places.get(&part.mapping).is_none_or(|place| place.inherited);
+            let was_last = !may_be_elsewhere && pieces.of(part.mapping).next().is_none();
             Zapped { mapping: part.mapping, first: part.first, pages: part.pages, was_last }
         };
         Some(cut.into_iter().map(zapped).collect())

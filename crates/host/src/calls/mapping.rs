@@ -137,26 +137,6 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Answer {
     Answer::Continue
 }
 
-/// A child may get the caller's mappings: then their end is that of several.
-pub(super) fn fork(call: &mut Call<'_>) -> Answer {
-    let shares_memory = match call.number {
-        libc::SYS_clone3 => {
-            let mut flags = [0; 8];
-            call.memory.read_some(call.argument(0), &mut flags) == 8
-                && u64::from_ne_bytes(flags) & libc::CLONE_VM as u64 != 0
-        }
-        // Where it does the filter lets it pass.
-        _ => false,
-    };
-    if !shares_memory {
-        let mut state = call.server.lock();
-        if let Some(group) = state.processes.known_group(call.thread) {
-            state.spaces.forks(group, call.thread);
-        }
-    }
-    Answer::Continue
-}
-
 /// A process is about to be killed. Whoever waits for its end must find done what its mappings' ends bring about.
 pub(super) fn kill(call: &mut Call<'_>) -> Answer {
     let target = call.argument(0) as i32;

@@ -216,7 +216,6 @@ fn serve_native(call: &mut Call<'_>) -> Answer {
         libc::SYS_mmap => mapping::mmap(call),
         libc::SYS_mremap => mapping::mremap(call),
         libc::SYS_madvise => mapping::madvise(call),
-        libc::SYS_fork | libc::SYS_clone | libc::SYS_clone3 => mapping::fork(call),
         libc::SYS_kill | libc::SYS_tkill | libc::SYS_tgkill => mapping::kill(call),
         libc::SYS_lseek => transfer::lseek(call),
         libc::SYS_pread64 => addressed::positioned(call, call.argument(3), true, false),
