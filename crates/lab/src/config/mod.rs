@@ -71,7 +71,7 @@ impl Lab {
         reader.finish(lab)
     }
 
-    /// The lab that stands in when no file is given: a Xen host with domains 0, 1 and 2.
+    /// The lab that stands in when no file is given: a Xen host with domains 0, 1 and 2, and two PCI devices for VFIO.
     ///
     /// # Errors
     /// None, as the tests see to; the type is that of [`Lab::load`], whose place it takes.
