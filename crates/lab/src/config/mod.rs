@@ -25,6 +25,7 @@ pub mod xen;
 use std::path::Path;
 
 pub use diagnostic::{Errors, Place, Problem};
+pub use ioctlab_pci::Address;
 pub use vfio::{CloneOf, LockedMemory, Model, Vfio, VfioDevice};
 pub use xen::{Domain, EventChannels, GrantTableVersion, Xen};
 

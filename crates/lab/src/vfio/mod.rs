@@ -42,6 +42,8 @@ pub enum VfioRequest {
     Bind(String, String),
     /// Take a device from its driver, once nobody uses it.
     Unbind(String),
+    /// Whether a device is still to be given back, which was to be pulled or taken from its driver. The answer is empty if not.
+    Waits(String),
     /// Have a device report an error that can't be corrected.
     Error(String),
     /// What devices tried to access and couldn't, since this was last asked.
@@ -123,6 +125,12 @@ impl VfioHost {
         match request {
             VfioRequest::List => return Ok(state.list()),
             VfioRequest::Faults => return Ok(state.machine.unit.take_faults()),
+            VfioRequest::Waits(address) => {
+                let address = known(&state, address)?;
+                let id = state.machine.slots.get(&address).map(|slot| slot.id);
+                let waits = id.is_some_and(|id| state.unbinding.contains_key(&id));
+                return Ok(if waits { format!("{address} is in use\n") } else { String::new() });
+            }
             VfioRequest::Plug(address) => {
                 let address = known(&state, address)?;
                 state.plug(&address).map_err(|_| format!("the device {address} is there already"))?;
