@@ -10,10 +10,12 @@ bad=0
 run() { "$@" || { echo "build.sh: failed: $*" >&2; bad=1; }; }
 skip() { echo "build.sh: left out: $1 (needs $2)" >&2; }
 
-for name in open stat dup fork scm nonblock poll sigio io efault block threads million x mapping gnt_victim; do
+for name in open stat dup fork scm nonblock poll sigio io efault block threads million x mapping gnt_victim vfio; do
 	run $cc -o "$out/$name" "$here/$name.c"
 done
-run $cc -static -o "$out/static" "$here/static.c"
+for name in static static_vfio; do
+	run $cc -static -o "$out/$name" "$here/$name.c"
+done
 
 if [ -e /usr/include/xenevtchn.h ]; then
 	for name in libxenevtchn domains; do
@@ -34,12 +36,15 @@ else
 	skip compat32 gcc-multilib
 fi
 if command -v go >/dev/null; then
-	(cd / && GOCACHE="${GOCACHE:-$out/.gocache}" GO111MODULE=off CGO_ENABLED=0 go build -o "$out/client-go" "$here/client.go") || bad=1
+	for name in client vfio; do
+		(cd / && GOCACHE="${GOCACHE:-$out/.gocache}" GO111MODULE=off CGO_ENABLED=0 go build -o "$out/$name-go" "$here/$name.go") || bad=1
+	done
 else
-	skip client-go golang-go
+	skip 'client-go, vfio-go' golang-go
 fi
-for name in redirect.sh pair.sh store.sh xenstore.sh store_again.sh vchan_proxy.sh vchan_library.sh client.py libxenevtchn.py gnttab.py; do
+for name in redirect.sh pair.sh store.sh xenstore.sh store_again.sh vchan_proxy.sh vchan_library.sh client.py libxenevtchn.py gnttab.py \
+	vfio.py vfio_qemu.sh vfio_tools.sh dpdk.py; do
 	cp "$here/$name" "$out/"
 done
-# rust/ by itself, since it fetches crates: CARGO_TARGET_DIR=DIR cargo build --manifest-path rust/Cargo.toml
+# rust/ and rust-vfio/ by themselves, since they fetch crates: CARGO_TARGET_DIR=DIR cargo build --manifest-path rust/Cargo.toml
 exit $bad

@@ -1,5 +1,5 @@
 /* VFIO as programs use it, and QEMU's educational device (edu): what the clients of VFIO share.
- * $VFIO_DEVICE is the device's address, 0000:00:05.0 by default; its group is where its iommu_group points. */
+ * $VFIO_DEVICE is the device's address, 0000:00:05.0 by default; its group is $VFIO_GROUP, else where its iommu_group points. */
 #ifndef EDU_H
 #define EDU_H
 #include "check.h"
@@ -30,13 +30,18 @@ static void edu_start(void)
 	const char *s = getenv("VFIO_DEVICE");
 	if (s && *s)
 		bdf = s;
+	setvbuf(stdout, 0, _IOLBF, 0);
+	s = getenv("VFIO_GROUP");
+	if (s && *s) {
+		snprintf(group_path, sizeof group_path, "/dev/vfio/%s", s);
+		return;
+	}
 	snprintf(link, sizeof link, "/sys/bus/pci/devices/%s/iommu_group", bdf);
 	ssize_t n = readlink(link, to, sizeof to - 1);
 	CHECK(n > 0);
 	to[n] = 0;
 	CHECK(strstr(to, "/kernel/iommu_groups/"));
 	snprintf(group_path, sizeof group_path, "/dev/vfio/%s", strrchr(to, '/') + 1);
-	setvbuf(stdout, 0, _IOLBF, 0);
 }
 
 /* The descriptors that a program has. */

@@ -86,22 +86,29 @@ static void names(int fd, const char *name)
 		_exit(1);
 	}
 }
-static void t_names(void) /* what /proc/self/fd says, and stat */
+static void t_names(void) /* what /proc/self/fd says, and what kind of file they are */
 {
 	struct vfio v = opened(VFIO_TYPE1_IOMMU);
-	struct stat st, node;
 	names(v.container, CONTAINER);
 	names(v.group, group_path);
 	names(v.device, "anon_inode:[vfio-device]");
-	GIVES(fstat(v.container, &st), 0);
-	CHECK(S_ISCHR(st.st_mode) && st.st_rdev == makedev(10, 196));
-	GIVES(fstat(v.group, &st), 0);
-	GIVES(stat(group_path, &node), 0);
-	CHECK(S_ISCHR(st.st_mode) && st.st_ino == node.st_ino);
 	GIVES(fcntl(v.device, F_GETFD), FD_CLOEXEC);
 	GIVES(fcntl(v.device, F_GETFL) & O_ACCMODE, O_RDWR);
 	FAILS(lseek(v.device, 0, SEEK_SET), ESPIPE);
 	FAILS(lseek(v.container, 0, SEEK_SET), ESPIPE);
+	closed(v);
+}
+static void t_stat(void)
+{
+	struct vfio v = opened(VFIO_TYPE1_IOMMU);
+	struct stat st, node;
+	GIVES(fstat(v.container, &st), 0);
+	CHECK(S_ISCHR(st.st_mode) && st.st_rdev == makedev(10, 196));
+	GIVES(fstat(v.group, &st), 0);
+	GIVES(stat(group_path, &node), 0);
+	CHECK(S_ISCHR(st.st_mode) && st.st_rdev == node.st_rdev && st.st_ino == node.st_ino);
+	GIVES(fstat(v.device, &st), 0);
+	GIVES(st.st_mode, 0600);
 	closed(v);
 }
 static void t_busy(void) /* one opening of a group at a time */
@@ -651,7 +658,7 @@ static void t_killed(void) /* a process killed at any moment leaves a device tha
 			GIVES(irq_enable(v.device, i % 2 ? VFIO_PCI_MSI_IRQ_INDEX : VFIO_PCI_INTX_IRQ_INDEX, e), 0);
 			gate_open(g);
 			for (;;) {
-				bar[LIVENESS / 4] = 1;
+					CHECK(bar[ID / 4] == EDU_ID);
 				dma_start(v.device, 0x100000, EDU_MEMORY, 2048, DMA_IRQ);
 				reg_write(v.device, IRQ_ACK, DMA_DONE);
 			}
@@ -670,9 +677,10 @@ static void t_killed(void) /* a process killed at any moment leaves a device tha
 
 int main(int argc, char **argv)
 {
-	static const struct subtest t[] = { { "container", t_container }, { "names", t_names }, { "busy", t_busy },
+	static const struct subtest t[] = { { "container", t_container }, { "names", t_names }, { "stat", t_stat }, { "busy", t_busy },
 		{ "iommu-info", t_iommu_info }, { "map", t_map }, { "map-v1", t_map_v1 }, { "device", t_device }, { "config", t_config },
-		{ "registers", t_registers }, { "mapped", t_mapped }, { "mapped-at-once", t_mapped_at_once }, { "mapped-outlives", t_mapped_outlives }, { "dma", t_dma },
+		{ "registers", t_registers }, { "mapped", t_mapped }, { "mapped-at-once", t_mapped_at_once },
+		{ "mapped-outlives", t_mapped_outlives }, { "dma", t_dma },
 		{ "dma-shared", t_dma_shared }, { "msi", t_msi }, { "msi-dma", t_msi_dma }, { "intx", t_intx },
 		{ "intx-unmask-fd", t_intx_unmask_fd }, { "dup", t_dup }, { "fork", t_fork }, { "exec", t_exec }, { "scm", t_scm },
 		{ "in-flight", t_in_flight }, { "close-orders", t_close_orders }, { "reopened", t_reopened }, { "killed", t_killed }, { 0 } };

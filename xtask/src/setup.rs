@@ -41,6 +41,12 @@ pub(crate) const EVERYTHING: &[Need] = &[
     program("gdb", "gdb"),
     package("libaio-dev"),
     program("umockdev", "umockdev-run"),
+    // Clients of VFIO: lspci; driverctl; QEMU; DPDK's environment with two drivers.
+    program("pciutils", "lspci"),
+    program("driverctl", "driverctl"),
+    program("qemu-system-x86", "qemu-system-x86_64"),
+    package("librte-dma-idxd23"),
+    package("librte-net-vmxnet3-23"),
     // The Rust client's library generates its bindings from Xen's headers.
     Need { package: "libclang-dev", program: None, optional: Some("client in Rust") },
     // 32-bit clients; there is no such package on other processors.

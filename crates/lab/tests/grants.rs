@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use ioctlab_abi::{gntalloc, gntdev};
 use ioctlab_kernel::{
-    Access, BadAddress, Caller, FileId, Frame, Kernel, MachineMemory, MappingId, MmapCall, NodeId, Opener,
-    PAGE_SIZE, Request, UserMemory, UserPtr,
+    Access, AreaId, BadAddress, Caller, DeviceMemory, Errno, FileId, Frame, Kernel, MachineMemory, MappingId,
+    MmapCall, NodeId, Opener, PAGE_SIZE, ProgramMemory, Request, SpaceId, UserMemory, UserPtr,
 };
-use ioctlab_lab::{Lab, config};
+use ioctlab_lab::{Lab, Memories, config};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -139,12 +139,35 @@ fn pick<'a, T>(index: &Index, all: &'a [T]) -> Option<&'a T> {
     if all.is_empty() { None } else { Some(index.get(all)) }
 }
 
+/// Machine memory, for a lab that has no devices.
+fn memories(machine: &Bytes) -> Memories {
+    struct Nothing;
+    impl DeviceMemory for Nothing {
+        fn create(&self, _: u64) -> Result<AreaId, Errno> {
+            Err(Errno::ENOMEM)
+        }
+        fn remove(&self, _: AreaId) {}
+        fn read(&self, _: AreaId, _: u64, _: &mut [u8]) {}
+        fn write(&self, _: AreaId, _: u64, _: &[u8]) {}
+        fn set_reachable(&self, _: AreaId, _: bool) {}
+    }
+    impl ProgramMemory for Nothing {
+        fn read(&self, _: SpaceId, _: u64, _: &mut [u8]) -> Result<(), BadAddress> {
+            Err(BadAddress)
+        }
+        fn write(&self, _: SpaceId, _: u64, _: &[u8]) -> Result<(), BadAddress> {
+            Err(BadAddress)
+        }
+    }
+    Memories { machine: Box::new(machine.clone()), devices: Arc::new(Nothing), programs: Arc::new(Nothing) }
+}
+
 impl World {
     fn new() -> Self {
         let memory = Bytes::default();
         let lab = "[xen]\n[[xen.domain]]\nid = 0\n[[xen.domain]]\nid = 1\n";
         let config = config::Lab::parse("two domains", lab).expect("a good file");
-        let (_, kernel) = Lab::new(&config, &memory).expect("a lab");
+        let (_, kernel) = Lab::new(&config, memories(&memory)).expect("a lab");
         Self { kernel, memory, files: vec![], shared: vec![], mapped: vec![], listed: vec![] }
     }
 

@@ -80,6 +80,18 @@ impl Function {
         self.bars.get(usize::from(index)).copied().flatten()
     }
 
+    /// A BAR's address, as its registers have it; 0 for one that isn't there.
+    pub fn bar_address(&self, index: u8) -> u64 {
+        let at = usize::from(index).saturating_mul(4).saturating_add(0x10);
+        let low = u64::from(self.config.read(at, 4));
+        match self.bar(index).map(|bar| bar.kind) {
+            None => 0,
+            Some(BarKind::Io) => low & !3,
+            Some(BarKind::Memory32) => low & !15,
+            Some(BarKind::Memory64) => low & !15 | u64::from(self.config.read(at.saturating_add(4), 4)) << 32,
+        }
+    }
+
     /// The contents of its ROM; empty if it has none.
     pub fn rom(&self) -> &[u8] {
         &self.rom

@@ -1,316 +1,286 @@
-//! Configuration space as a program sees it.
+//! Configuration space as a program sees it: a map of what is where, and a virtual copy of what isn't the hardware's.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
-use ioctlab_chardev::{Errno, UserMemory, UserPtr};
+use crate::capabilities::{self, EXT_ERR, EXT_POWER_BUDGET};
+use crate::hardware::{
+    BARS, CAP_AF, CAP_EXPRESS, CAP_MSI, CAP_PCIX, CAP_PM, CAP_VPD, COMMAND, COMMAND_MEMORY, DEVICE_ID,
+    EXTENDED, HEADER_SIZE, INTERRUPT_PIN, ROM, VENDOR_ID,
+};
+use crate::permissions::{self, Field};
+use crate::{BarKind, Function, Role, Width};
 
-use crate::device::Device;
-use crate::function::Function;
-use crate::interrupts::Kind;
-use crate::permissions::{Owner, Permissions};
+/// In the map: the header's bytes, and those that are of no capability.
+const HEADER: u8 = 0;
+const UNASSIGNED: u8 = 0xff;
 
-/// Registers of the header.
-const COMMAND: usize = 0x04;
-const BARS: core::ops::Range<usize> = 0x10..0x28;
-const ROM: usize = 0x30;
-/// Bits of the command register.
-const IO: u32 = 1 << 0;
-const MEMORY: u32 = 1 << 1;
-const INTX_DISABLE: u32 = 1 << 10;
-/// Bits of MSI's control register: enabled, how many vectors are wanted, and how many there are (as powers of two).
-const MSI_ENABLE: u32 = 1 << 0;
-const MSI_WANTED: u32 = 0x70;
-const MSI_THERE: u32 = 0x0e;
+/// What a part of configuration space is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Header,
+    /// Read and written as it is: some devices hide registers between capabilities.
+    Unassigned,
+    Capability(u8),
+    Extended(u8),
+}
 
-/// A program's view of configuration space.
+/// One access: aligned, and within one capability.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) at: u16,
+    pub(crate) width: Width,
+    pub(crate) part: Part,
+    /// Where it is in its capability.
+    pub(crate) offset: u16,
+}
+
+impl Place {
+    /// The register that is so far into the capability.
+    pub(crate) fn register(&self, offset: u16) -> u16 {
+        self.at.saturating_sub(self.offset).saturating_add(offset)
+    }
+
+    /// Which bits are virtual, and which can be written; `None` where there is no virtual copy but of the chain.
+    fn fields(&self, config: &Config) -> Option<&'static [Field]> {
+        Some(match self.part {
+            Part::Header => permissions::HEADER,
+            Part::Capability(CAP_PM) => permissions::PM,
+            Part::Capability(CAP_VPD) => permissions::VPD,
+            Part::Capability(CAP_MSI) => config.msi,
+            Part::Capability(CAP_PCIX) => permissions::PCIX,
+            Part::Capability(CAP_EXPRESS) => permissions::EXPRESS,
+            Part::Capability(CAP_AF) => permissions::AF,
+            Part::Extended(EXT_ERR) => permissions::ERR,
+            Part::Extended(EXT_POWER_BUDGET) => permissions::POWER_BUDGET,
+            Part::Unassigned | Part::Capability(_) | Part::Extended(_) => return None,
+        })
+    }
+}
+
+/// A device's configuration space.
+#[derive(Debug)]
 pub(crate) struct Config {
-    permissions: Permissions,
-    /// What it sees of the bits that aren't the hardware's.
-    copy: Vec<u8>,
-    /// BARs were written and not looked at since.
-    bars_changed: bool,
-    /// MSI: how many vectors there are at most, as a power of two.
-    msi_most: u32,
+    /// For each byte the id of its capability.
+    map: Vec<u8>,
+    virt: Vec<u8>,
+    /// What the MSI capability's bits are; nothing before it was found.
+    pub(crate) msi: &'static [Field],
+    /// There are extended capabilities.
+    pub(crate) is_extended: bool,
+    /// The hardware's BARs and ROM, to be restored after a reset behind the driver's back.
+    bars: [u32; 7],
+    is_virtual: bool,
 }
 
 impl Config {
-    pub(crate) fn new(function: &dyn Function) -> Self {
-        let mut copy = vec![0; function.config_size()];
-        let permissions = Permissions::of(function, &mut copy);
-        let msi_most = function.msi_vectors().checked_ilog2().unwrap_or(0);
-        Self { permissions, copy, bars_changed: true, msi_most }
+    /// `vfio_config_init`.
+    pub(crate) fn new(function: &mut dyn Function, role: &Role, hides_intx: bool) -> Self {
+        let size = if function.config_size() > usize::from(EXTENDED) { 4096 } else { 256 };
+        let mut config = Self {
+            map: alloc::vec![UNASSIGNED; size],
+            virt: alloc::vec![0; size],
+            msi: &[],
+            is_extended: false,
+            bars: [0; 7],
+            is_virtual: matches!(role, Role::Virtual { .. }),
+        };
+        config.take(function, HEADER, 0, HEADER_SIZE);
+        for (bar, at) in config.bars.iter_mut().zip((BARS..).step_by(4).take(6).chain([ROM])) {
+            *bar = function.dword(at);
+        }
+        if let Role::Virtual { vendor, device } = *role {
+            config.set_word(VENDOR_ID, vendor);
+            config.set_word(DEVICE_ID, device);
+            let command = config.word(COMMAND) | COMMAND_MEMORY;
+            config.set_word(COMMAND, command);
+        }
+        if hides_intx || config.is_virtual {
+            config.set_byte(INTERRUPT_PIN, 0);
+        }
+        capabilities::find(&mut config, function);
+        capabilities::find_extended(&mut config, function);
+        config
     }
 
-    /// MSI was enabled with so many vectors.
-    pub(crate) fn set_msi_vectors(&mut self, vectors: u32) {
-        self.msi_most = vectors.next_power_of_two().checked_ilog2().unwrap_or(0);
+    pub(crate) fn size(&self) -> usize {
+        self.map.len()
     }
 
-    /// The copy's own value of a register.
-    pub(crate) fn own(&self, offset: usize, width: usize) -> u32 {
-        read(&self.copy, offset, width)
-    }
-
-    /// Whether memory is enabled, as the program has it, and the device isn't asleep.
-    pub(crate) fn has_memory(&self, function: &dyn Function) -> bool {
-        self.own(COMMAND, 2) & MEMORY != 0 && self.power_state(function) < 3
-    }
-
-    fn power_state(&self, function: &dyn Function) -> u32 {
-        let power = self.permissions.power;
-        power.map_or(0, |at| function.read_config(at.saturating_add(4), 2) & 3)
-    }
-
-    /// How many bytes from `offset` on are read or written at once: aligned, and of one owner.
-    fn piece(&self, offset: usize, count: usize) -> usize {
-        let owner = |at: usize| self.permissions.owners.get(at).copied();
-        let whole = (1..4)
-            .take_while(|ahead| {
-                let at = offset.saturating_add(*ahead);
-                !at.is_multiple_of(4) && owner(at) == owner(offset)
-            })
-            .count()
-            .saturating_add(1);
-        match count.min(whole) {
-            4 if offset.is_multiple_of(4) => 4,
-            2.. if offset.is_multiple_of(2) => 2,
-            _ => 1,
+    /// Some bytes are of a capability; the virtual copy of them is the hardware's.
+    pub(crate) fn take(&mut self, function: &mut dyn Function, id: u8, at: u16, length: u16) {
+        for at in at..at.saturating_add(length) {
+            let Some(entry) = self.map.get_mut(usize::from(at)) else { return };
+            *entry = id;
+            let byte = function.byte(at);
+            self.set_byte(at, byte);
         }
     }
 
-    fn read(&mut self, offset: usize, width: usize, function: &dyn Function) -> u32 {
-        let end = offset.saturating_add(width);
-        if self.bars_changed
-            && (offset < BARS.end && end > BARS.start || offset < ROM.saturating_add(4) && end > ROM)
-        {
+    /// Whether the first extended capability is there.
+    pub(crate) fn note_extended(&mut self, function: &mut dyn Function) {
+        if self.size() > usize::from(EXTENDED) {
+            self.is_extended = function.dword(EXTENDED) != 0;
+        }
+    }
+
+    /// No PME for programs: what says so is virtual, and 0.
+    pub(crate) fn hide_pme(&mut self, at: u16) {
+        let (capable, control) = (at.saturating_add(2), at.saturating_add(4));
+        self.set_word(capable, self.word(capable) & !0xf800);
+        self.set_word(control, self.word(control) & !0x8100);
+    }
+
+    /// Of the virtual copy; 0 past its end.
+    pub(crate) fn get(&self, at: u16, width: Width) -> u32 {
+        let bytes = self.virt.get(usize::from(at)..).unwrap_or_default();
+        bytes.iter().take(width.bytes()).rev().fold(0, |value, byte| value << 8 | u32::from(*byte))
+    }
+
+    pub(crate) fn set(&mut self, at: u16, width: Width, value: u32) {
+        let bytes = self.virt.get_mut(usize::from(at)..).unwrap_or_default();
+        for (to, from) in bytes.iter_mut().zip(value.to_le_bytes()).take(width.bytes()) {
+            *to = from;
+        }
+    }
+
+    pub(crate) fn word(&self, at: u16) -> u16 {
+        self.get(at, Width::Word) as u16
+    }
+
+    pub(crate) fn dword(&self, at: u16) -> u32 {
+        self.get(at, Width::Dword)
+    }
+
+    pub(crate) fn set_byte(&mut self, at: u16, value: u8) {
+        self.set(at, Width::Byte, u32::from(value));
+    }
+
+    pub(crate) fn set_word(&mut self, at: u16, value: u16) {
+        self.set(at, Width::Word, u32::from(value));
+    }
+
+    pub(crate) fn set_dword(&mut self, at: u16, value: u32) {
+        self.set(at, Width::Dword, value);
+    }
+
+    /// The next access of one that starts here and has so many bytes, which lie within the size (`vfio_config_do_rw`).
+    pub(crate) fn place(&self, at: u16, count: usize) -> Place {
+        let id = |at: u16| self.map.get(usize::from(at)).copied();
+        let here = id(at);
+        let same = |at: &u16| at & 3 != 0 && id(*at) == here;
+        let rest = (at.saturating_add(1)..).take_while(same).count().saturating_add(1);
+        let width = Width::widest(u64::from(at), count.min(rest));
+        let (part, base) = match here {
+            Some(HEADER) if at < HEADER_SIZE => (Part::Header, 0),
+            None | Some(UNASSIGNED) => (Part::Unassigned, at),
+            Some(cap) if at >= EXTENDED => (Part::Extended(cap), EXTENDED),
+            Some(cap) => (Part::Capability(cap), HEADER_SIZE),
+        };
+        let start = match part {
+            Part::Header => 0,
+            Part::Unassigned => at,
+            _ => {
+                let before = (base..at).rev().take_while(|at| id(*at) == here).count();
+                at.saturating_sub(before as u16)
+            }
+        };
+        Place { at, width, part, offset: at.saturating_sub(start) }
+    }
+
+    /// What a program reads.
+    pub(crate) fn read(&mut self, function: &mut dyn Function, place: &Place) -> u32 {
+        let Some(fields) = place.fields(self) else { return self.read_direct(function, place) };
+        if is_bar(place) {
             self.fix_bars(function);
         }
-        if let Some(at) = self.permissions.msi {
-            let control = at.saturating_add(2);
-            if offset <= control && end > control {
-                let there = read(&self.copy, control, 2) & !MSI_THERE | self.msi_most << 1;
-                write(&mut self.copy, control, 2, there);
-            }
+        let (virt, _) = permissions::bits(fields, place.offset, place.width);
+        let mut value = self.get(place.at, place.width);
+        if virt != place.width.mask() {
+            value = value & virt | function.read_config(place.at, place.width) & !virt;
         }
-        let copied = read(&self.permissions.copied, offset, width);
-        let own = read(&self.copy, offset, width);
-        function.read_config(offset, width) & !copied | own & copied
+        if place.part == Part::Header && place.at == COMMAND && self.is_virtual {
+            value |= u32::from(self.word(COMMAND) & COMMAND_MEMORY);
+        }
+        value
     }
 
-    /// BARs keep the bits that addresses have, and say what they are (`vfio_bar_fixup`).
+    /// The hardware's, but for the chain's pointers.
+    fn read_direct(&self, function: &mut dyn Function, place: &Place) -> u32 {
+        let value = function.read_config(place.at, place.width);
+        let virt = match (place.part, place.offset) {
+            (Part::Extended(_), 0..4) => u32::MAX,
+            (Part::Capability(_), 0) if place.width > Width::Byte => 0xffff,
+            (Part::Capability(_), 1) => 0xff,
+            _ => 0,
+        };
+        value & !virt | self.get(place.at, place.width) & virt
+    }
+
+    /// What a program writes, by the bits that it may: to the virtual copy, or to the hardware.
+    pub(crate) fn write(&mut self, function: &mut dyn Function, place: &Place, value: u32) {
+        let Some(fields) = place.fields(self) else { return };
+        let (virt, write) = permissions::bits(fields, place.offset, place.width);
+        if write & virt != 0 {
+            let kept = self.get(place.at, place.width) & !(write & virt);
+            self.set(place.at, place.width, kept | value & write & virt);
+        }
+        if write & !virt != 0 {
+            let kept = function.read_config(place.at, place.width) & !(write & !virt);
+            function.write_config(place.at, place.width, kept | value & write & !virt);
+        }
+    }
+
+    /// The virtual BARs as hardware would have them after whatever was written: this is how programs find sizes
+    /// (`vfio_bar_fixup`).
     fn fix_bars(&mut self, function: &dyn Function) {
-        let mut index: u32 = 0;
-        while index < 6 {
-            let at = BARS.start.saturating_add((index as usize).saturating_mul(4));
-            let Some(bar) = function.bar(index).filter(|bar| bar.size > 0) else {
-                write(&mut self.copy, at, 4, 0);
-                index = index.saturating_add(1);
+        let mut upper = None;
+        for (index, at) in (BARS..).step_by(4).take(6).enumerate() {
+            if let Some(mask) = upper.take() {
+                self.set_dword(at, self.dword(at) & mask);
+                continue;
+            }
+            let Some(bar) = function.bar(index).filter(|bar| bar.address != 0) else {
+                self.set_dword(at, 0);
                 continue;
             };
-            let mask = bar.size.wrapping_neg();
-            let kind = match (bar.is_memory, bar.is_wide, bar.is_prefetchable) {
-                (false, ..) => 1,
-                (true, wide, prefetchable) => u32::from(wide) << 2 | u32::from(prefetchable) << 3,
-            };
-            let low = read(&self.copy, at, 4) & mask as u32 | kind;
-            write(&mut self.copy, at, 4, low);
-            index = index.saturating_add(1);
-            if bar.is_wide {
-                let upper = at.saturating_add(4);
-                let high = read(&self.copy, upper, 4) & (mask >> 32) as u32;
-                write(&mut self.copy, upper, 4, high);
-                index = index.saturating_add(1);
-            }
-        }
-        let rom = match function.rom_size() {
-            0 => 0,
-            size => read(&self.copy, ROM, 4) & (size.wrapping_neg() as u32 | 1),
-        };
-        write(&mut self.copy, ROM, 4, rom);
-        self.bars_changed = false;
-    }
-
-    /// Writes what can be written: to the copy or to the hardware, bit by bit.
-    fn write(&mut self, offset: usize, width: usize, value: u32, function: &mut dyn Function) {
-        let writable = read(&self.permissions.writable, offset, width);
-        let copied = read(&self.permissions.copied, offset, width);
-        if writable & copied != 0 {
-            let bits = writable & copied;
-            let own = read(&self.copy, offset, width) & !bits | value & bits;
-            write(&mut self.copy, offset, width, own);
-        }
-        if writable & !copied != 0 {
-            let bits = writable & !copied;
-            let there = function.read_config(offset, width) & !bits | value & bits;
-            function.write_config(offset, width, there);
-        }
-    }
-}
-
-impl Device {
-    /// # Errors
-    /// `EFAULT` beyond its end, and for a bad buffer; a part may have been read.
-    pub(crate) fn read_config(
-        &mut self,
-        offset: u64,
-        to: UserPtr,
-        count: usize,
-        memory: &mut dyn UserMemory,
-        function: &mut dyn Function,
-    ) -> Result<usize, Errno> {
-        let config = self.config.as_mut().ok_or(Errno::ENODEV)?;
-        let size = function.config_size();
-        let mut done: usize = 0;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        while done < count {
-            let at = start.saturating_add(done);
-            if at >= size {
-                return Err(Errno::EFAULT);
-            }
-            let width = config.piece(at, count.saturating_sub(done));
-            let bytes = config.read(at, width, function).to_le_bytes();
-            memory.write(to.behind(done)?, bytes.get(..width).unwrap_or_default())?;
-            done = done.saturating_add(width);
-        }
-        Ok(count)
-    }
-
-    /// # Errors
-    /// `EFAULT` beyond its end, and for a bad buffer; a part may have been written.
-    pub(crate) fn write_config(
-        &mut self,
-        offset: u64,
-        from: UserPtr,
-        count: usize,
-        memory: &mut dyn UserMemory,
-        function: &mut dyn Function,
-    ) -> Result<usize, Errno> {
-        let size = function.config_size();
-        let mut done: usize = 0;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        while done < count {
-            let at = start.saturating_add(done);
-            if at >= size {
-                return Err(Errno::EFAULT);
-            }
-            let config = self.config.as_ref().ok_or(Errno::ENODEV)?;
-            let width = config.piece(at, count.saturating_sub(done));
-            let mut bytes = [0; 4];
-            memory.read(from.behind(done)?, bytes.get_mut(..width).unwrap_or_default())?;
-            self.write_piece(at, width, u32::from_le_bytes(bytes), function);
-            done = done.saturating_add(width);
-        }
-        Ok(count)
-    }
-
-    fn write_piece(&mut self, at: usize, width: usize, value: u32, function: &mut dyn Function) {
-        let Some(config) = &mut self.config else { return };
-        config.write(at, width, value, function);
-        let end = at.saturating_add(width);
-        match config.permissions.owners.get(at) {
-            Some(Owner::Header) if at < COMMAND.saturating_add(2) && end > COMMAND => {
-                self.command_written(at, width, value, function);
-            }
-            Some(Owner::Header)
-                if at < BARS.end && end > BARS.start
-                    || at == ROM
-                    || (ROM..ROM.saturating_add(4)).contains(&at) =>
-            {
-                config.bars_changed = true;
-            }
-            Some(Owner::Capability { start, .. }) => {
-                let start = usize::from(*start);
-                let touches = |offset: usize| {
-                    let register = start.saturating_add(offset);
-                    at <= register.saturating_add(1) && end > register
-                };
-                if config.permissions.msi == Some(start) && touches(2) {
-                    self.msi_control_written(start, function);
-                } else if config.permissions.power == Some(start) && touches(4) {
-                    self.power_written(start, at, value, function);
-                } else if config.permissions.express == Some(start) && touches(8) {
-                    self.express_control_written(start, function);
+            let mask = !bar.size.saturating_sub(1);
+            let flags = match bar.kind {
+                BarKind::Io => 1,
+                BarKind::Memory { wide, prefetchable, .. } => {
+                    u32::from(wide) << 2 | u32::from(prefetchable) << 3
                 }
-            }
-            _ => {}
-        }
-    }
-
-    fn command_written(&mut self, at: usize, width: usize, value: u32, function: &mut dyn Function) {
-        let Some(config) = &mut self.config else { return };
-        if at == COMMAND {
-            let own = config.own(COMMAND, 2) & !(MEMORY | IO) | value & (MEMORY | IO);
-            write(&mut config.copy, COMMAND, 2, own);
-        }
-        let _ = width;
-        let is_disabled = config.own(COMMAND, 2) & INTX_DISABLE != 0;
-        self.update_reachable(function);
-        self.set_pin_disabled(is_disabled, function);
-    }
-
-    fn msi_control_written(&mut self, start: usize, function: &mut dyn Function) {
-        let is_msi = self.interrupts.kind == Some(Kind::Msi);
-        let Some(config) = &mut self.config else { return };
-        let at = start.saturating_add(2);
-        let mut control = read(&config.copy, at, 2);
-        // It is enabled by ioctl only.
-        if !is_msi {
-            control &= !MSI_ENABLE;
-        }
-        if (control & MSI_WANTED) >> 4 > config.msi_most {
-            control = control & !MSI_WANTED | config.msi_most << 4;
-        }
-        write(&mut config.copy, at, 2, control);
-        function.write_config(at, 2, control);
-    }
-
-    /// The power state is changed by the driver: the bits themselves can't be written.
-    fn power_written(&mut self, start: usize, at: usize, value: u32, function: &mut dyn Function) {
-        let control = start.saturating_add(4);
-        if at == control {
-            let there = function.read_config(control, 2) & !3 | value & 3;
-            function.write_config(control, 2, there);
-            self.update_reachable(function);
-        }
-    }
-
-    /// Function-level reset, asked for in the device control register.
-    fn express_control_written(&mut self, start: usize, function: &mut dyn Function) {
-        let Some(config) = &mut self.config else { return };
-        let at = start.saturating_add(8);
-        let control = read(&config.copy, at, 2);
-        if control & 0x8000 != 0 {
-            write(&mut config.copy, at, 2, control & 0x7fff);
-            if function.read_config(start.saturating_add(4), 4) & 1 << 28 != 0 {
-                self.reset_function(function);
-                self.wants_model_reset = true;
+            };
+            self.set_dword(at, self.dword(at) & mask as u32 | flags);
+            if matches!(bar.kind, BarKind::Memory { wide: true, .. }) {
+                upper = Some((mask >> 32) as u32);
             }
         }
+        let mask = match function.rom().filter(|rom| rom.address != 0) {
+            Some(rom) => !(rom.size.saturating_sub(1) as u32) | 1,
+            None => 0,
+        };
+        self.set_dword(ROM, self.dword(ROM) & mask);
     }
 
-    /// Mappings reach the device's memory while it is enabled.
-    pub(crate) fn update_reachable(&mut self, function: &mut dyn Function) {
-        let reachable = self.has_memory(function);
-        if self.is_reachable != reachable {
-            self.is_reachable = reachable;
-            function.set_reachable(reachable);
+    /// Whether the hardware's BARs aren't what they were (`vfio_need_bar_restore`).
+    pub(crate) fn bars_are_lost(&self, function: &mut dyn Function) -> bool {
+        let places = self.bars.iter().zip((BARS..).step_by(4)).take(6);
+        places.into_iter().any(|(bar, at)| *bar != 0 && function.dword(at) != *bar)
+    }
+
+    /// Makes them so again (`vfio_bar_restore`).
+    pub(crate) fn restore_bars(&self, function: &mut dyn Function) {
+        if self.is_virtual {
+            return;
         }
-    }
-
-    pub(crate) fn has_memory(&self, function: &dyn Function) -> bool {
-        !self.is_asleep && self.config.as_ref().is_some_and(|config| config.has_memory(function))
+        for (bar, at) in self.bars.iter().zip((BARS..).step_by(4).take(6).chain([ROM])) {
+            function.write_config(at, Width::Dword, *bar);
+        }
     }
 }
 
-fn read(bytes: &[u8], offset: usize, width: usize) -> u32 {
-    let byte = |at: usize| bytes.get(offset.saturating_add(at)).copied().unwrap_or(0);
-    let word = [0, 1, 2, 3].map(|at| if at < width { byte(at) } else { 0 });
-    u32::from_le_bytes(word)
-}
-
-fn write(bytes: &mut [u8], offset: usize, width: usize, value: u32) {
-    for (to, from) in bytes.iter_mut().skip(offset).zip(value.to_le_bytes()).take(width) {
-        *to = from;
-    }
+/// Whether an access is to a BAR or the ROM's.
+fn is_bar(place: &Place) -> bool {
+    let rom = ROM..ROM.saturating_add(4);
+    place.part == Part::Header && ((BARS..0x28).contains(&place.at) || rom.contains(&place.at))
 }

@@ -1,73 +1,109 @@
-//! `DEVICE_FEATURE`.
+//! `FEATURE`: the token of virtual functions, and low power (`vfio_ioctl_device_feature`, `vfio_pci_core_ioctl_feature`).
 
 use ioctlab_abi::vfio::{FEATURE_GET, FEATURE_MASK, FEATURE_PROBE, FEATURE_SET};
 use ioctlab_chardev::layout::word;
-use ioctlab_chardev::{Caller, Errno, UserMemory, UserPtr};
+use ioctlab_chardev::{Caller, Errno, Event, UserMemory, UserPtr};
 
-use crate::device::Device;
-use crate::function::Function;
-use crate::info::size;
+use crate::device::Open;
+use crate::{Device, Function};
 
-/// The size of `struct vfio_device_feature` without data, in bytes.
-const SIZE: usize = 8;
-/// Features of low power, and the size of the data of the second, in bytes.
+const HEADER_SIZE: usize = 8;
+
+const PCI_VF_TOKEN: u32 = 0;
 const LOW_POWER_ENTRY: u32 = 3;
 const LOW_POWER_ENTRY_WITH_WAKEUP: u32 = 4;
 const LOW_POWER_EXIT: u32 = 5;
-const WAKEUP_SIZE: usize = 8;
 
 impl Device {
+    /// `FEATURE`. All that there are can be set only.
+    ///
     /// # Errors
-    /// `EFAULT`; `EINVAL` for `argsz` and flags; `ENOTTY` for a feature that the device hasn't; `EINVAL` for what can't be done with
-    /// it, and to put to sleep what sleeps already.
+    /// `EFAULT`; `EINVAL` for a struct of less than 8 bytes, unknown flags, or getting and setting at once; `ENOTTY` for a feature
+    /// that the device hasn't; `EINVAL` to get it, to do nothing with it, or for too little data; `EFAULT` for the data; else
+    /// the feature's.
     pub(crate) fn feature(
         &mut self,
         argument: UserPtr,
         caller: &mut dyn Caller,
         function: &mut dyn Function,
     ) -> Result<(), Errno> {
-        let memory: &mut dyn UserMemory = caller;
-        let given: [u8; SIZE] = memory.fetch(argument)?;
-        let (argsz, flags) = (size(word(&given, 0)), word(&given, 4));
-        if argsz < SIZE || flags & !(FEATURE_MASK | FEATURE_GET | FEATURE_SET | FEATURE_PROBE) != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let probes = flags & FEATURE_PROBE != 0;
-        let (gets, sets) = (flags & FEATURE_GET != 0, flags & FEATURE_SET != 0);
-        if !probes && gets && sets {
+        let header: [u8; HEADER_SIZE] = (caller as &mut dyn UserMemory).fetch(argument)?;
+        let flags = word(&header, 4);
+        let size = usize::try_from(word(&header, 0)).map_err(|_| Errno::EINVAL)?;
+        let room = size.checked_sub(HEADER_SIZE).ok_or(Errno::EINVAL)?;
+        let (get, set) = (flags & FEATURE_GET != 0, flags & FEATURE_SET != 0);
+        let probe = flags & FEATURE_PROBE != 0;
+        let known = FEATURE_MASK | FEATURE_GET | FEATURE_SET | FEATURE_PROBE;
+        if flags & !known != 0 || get && set && !probe {
             return Err(Errno::EINVAL);
         }
         let feature = flags & FEATURE_MASK;
-        let length = match feature {
+        let needed = match feature {
+            PCI_VF_TOKEN if self.token.is_some() => 16,
+            LOW_POWER_ENTRY_WITH_WAKEUP => 8,
             LOW_POWER_ENTRY | LOW_POWER_EXIT => 0,
-            LOW_POWER_ENTRY_WITH_WAKEUP => WAKEUP_SIZE,
             _ => return Err(Errno::ENOTTY),
         };
-        if gets {
+        if get {
             return Err(Errno::EINVAL);
         }
-        if probes {
+        if probe {
             return Ok(());
         }
-        if !sets || argsz < SIZE.saturating_add(length) {
+        if !set || room < needed {
             return Err(Errno::EINVAL);
         }
-        if feature == LOW_POWER_ENTRY_WITH_WAKEUP {
-            let wakeup: [u8; WAKEUP_SIZE] = memory.fetch(argument.behind(SIZE)?)?;
-            let descriptor = word(&wakeup, 0).cast_signed();
-            if descriptor < 0 || word(&wakeup, 4) != 0 {
-                return Err(Errno::EINVAL);
+        let data = argument.behind(HEADER_SIZE)?;
+        if feature == PCI_VF_TOKEN {
+            let uuid = (caller as &mut dyn UserMemory).fetch(data)?;
+            self.token.iter_mut().for_each(|token| token.uuid = uuid);
+            return Ok(());
+        }
+        let open = self.opened()?;
+        match feature {
+            LOW_POWER_ENTRY => open.enter_low_power(None, function),
+            LOW_POWER_ENTRY_WITH_WAKEUP => {
+                let entry: [u8; 8] = (caller as &mut dyn UserMemory).fetch(data)?;
+                let descriptor = word(&entry, 0).cast_signed();
+                if descriptor < 0 {
+                    return Err(Errno::EINVAL);
+                }
+                let event = caller.event(descriptor)?;
+                let result = open.enter_low_power(Some(event), function);
+                if result.is_err() {
+                    open.events.push_back(Event::LetGo(event));
+                }
+                result
             }
-            // Nothing ever wakes it but its program.
-            let event = caller.event(descriptor)?;
-            self.events.push_back(ioctlab_chardev::Event::LetGo(event));
+            _ => {
+                open.low_power = None;
+                open.note_reachable(function);
+                Ok(())
+            }
         }
-        let sleeps = feature != LOW_POWER_EXIT;
-        if sleeps && self.is_asleep {
+    }
+}
+
+impl Open {
+    fn enter_low_power(
+        &mut self,
+        event: Option<ioctlab_chardev::EventId>,
+        function: &mut dyn Function,
+    ) -> Result<(), Errno> {
+        if self.low_power.is_some() {
             return Err(Errno::EINVAL);
         }
-        self.is_asleep = sleeps;
-        self.update_reachable(function);
+        self.low_power = Some(event);
+        self.note_reachable(function);
         Ok(())
+    }
+
+    /// A call has the device resumed: that ends low power if the program is told of it.
+    pub(crate) fn wake(&mut self, function: &mut dyn Function) {
+        if let Some(Some(event)) = self.low_power {
+            self.low_power = None;
+            self.events.extend([Event::Signal(event), Event::LetGo(event)]);
+            self.note_reachable(function);
+        }
     }
 }

@@ -1,106 +1,175 @@
-//! What the driver needs of a PCI function.
+//! What the driver needs of a PCI function, of the bus that it is on, and of the kernel's PCI core.
 
 use alloc::vec::Vec;
 
-use ioctlab_chardev::{AreaId, FileId};
+use ioctlab_chardev::{AreaId, Errno, FileId};
 
-/// A BAR.
+/// How many bytes one access to a register has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Width {
+    /// 1 byte.
+    Byte,
+    /// 2 bytes.
+    Word,
+    /// 4 bytes.
+    Dword,
+}
+
+impl Width {
+    /// The number of bytes.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Byte => 1,
+            Self::Word => 2,
+            Self::Dword => 4,
+        }
+    }
+
+    /// The bits that a value of this width has.
+    pub const fn mask(self) -> u32 {
+        match self {
+            Self::Byte => 0xff,
+            Self::Word => 0xffff,
+            Self::Dword => u32::MAX,
+        }
+    }
+
+    /// The widest access that is aligned and has no more than `most` bytes; a byte if that is 0.
+    pub(crate) const fn widest(at: u64, most: usize) -> Self {
+        if most >= 4 && at & 3 == 0 {
+            Self::Dword
+        } else if most >= 2 && at & 1 == 0 {
+            Self::Word
+        } else {
+            Self::Byte
+        }
+    }
+}
+
+/// What a BAR decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarKind {
+    /// I/O ports.
+    Io,
+    /// Memory.
+    Memory {
+        /// Its address has 64 bits, the upper half in the next BAR's register.
+        wide: bool,
+        /// It is prefetchable.
+        prefetchable: bool,
+        /// The memory that programs map; `None` if they can't.
+        area: Option<AreaId>,
+    },
+}
+
+/// A BAR, as firmware and the PCI core have set it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bar {
-    /// Its size in bytes.
+    /// Its address on the bus; 0 if it has none: then it is as good as not there.
+    pub address: u64,
+    /// Its size in bytes, a power of two.
     pub size: u64,
-    /// It decodes memory, and not I/O ports.
-    pub is_memory: bool,
-    /// It takes the next one's register, too.
-    pub is_wide: bool,
-    /// Reads of it have no effects.
-    pub is_prefetchable: bool,
-    /// What programs map; `None` for I/O ports.
-    pub area: Option<AreaId>,
+    /// What it decodes.
+    pub kind: BarKind,
 }
 
-/// Where the MSI-X table is.
+/// The expansion ROM's BAR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Msix {
-    /// How many vectors there are.
-    pub vectors: u32,
-    /// In which BAR.
-    pub bar: u32,
-    /// Where in it, in bytes.
-    pub offset: u64,
+pub struct Rom {
+    /// Its address on the bus; 0 if it has none.
+    pub address: u64,
+    /// Its size in bytes, a power of two.
+    pub size: u64,
+    /// How much of it the images in it take, in bytes; 0 if there is no valid one, and no ROM to be seen then.
+    pub image: u64,
 }
 
-/// How a function's interrupts are enabled.
+/// A kind of message-signalled interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Not at all, or by its pin.
-    Pin,
-    /// By messages.
+pub enum Messages {
+    /// MSI.
     Msi,
-    /// By messages of a table.
+    /// MSI-X.
     Msix,
 }
 
-/// A device that shares a reset, as `GET_PCI_HOT_RESET_INFO` shows it.
+/// A function that a reset of the bus or slot affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
-    /// Its IOMMU group.
-    pub group: u32,
-    /// The segment that it is in.
+    /// The number of its IOMMU group; `None` if it is in none.
+    pub group: Option<u32>,
+    /// The PCI segment (domain).
     pub segment: u16,
-    /// The bus that it is on.
+    /// The bus.
     pub bus: u8,
-    /// Device and function.
+    /// Device and function on the bus.
     pub devfn: u8,
+    /// What the layer above calls it.
+    pub token: u32,
+    /// Whether it is bound to vfio-pci.
+    pub is_bound: bool,
 }
 
-/// A PCI function, as the kernel's PCI core and its hardware have it.
+/// A PCI function with a type 0 header.
 pub trait Function {
-    /// The size of configuration space, in bytes.
+    /// The size of configuration space: 256 bytes, or 4096 if it is extended.
     fn config_size(&self) -> usize;
 
-    /// Reads configuration space: 1, 2 or 4 bytes, aligned.
-    fn read_config(&self, offset: usize, width: usize) -> u32;
+    /// Reads registers of configuration space; `offset` is aligned to the width and lies within the size.
+    fn read_config(&mut self, offset: u16, width: Width) -> u32;
 
-    /// Writes configuration space.
-    fn write_config(&mut self, offset: usize, width: usize, value: u32);
+    /// Writes registers of configuration space; what isn't writable stays.
+    fn write_config(&mut self, offset: u16, width: Width, value: u32);
 
-    /// A BAR by its index, 0 to 5.
-    fn bar(&self, index: u32) -> Option<Bar>;
+    /// BAR 0 to 5; `None` for one that isn't there, or is the upper half of another.
+    fn bar(&self, index: usize) -> Option<Bar>;
 
-    /// The size of the ROM, in bytes; 0 if there is none.
-    fn rom_size(&self) -> u64;
+    /// The expansion ROM, if there is one.
+    fn rom(&self) -> Option<Rom>;
 
-    /// The MSI-X table.
-    fn msix(&self) -> Option<Msix>;
-
-    /// How many MSI vectors there are.
-    fn msi_vectors(&self) -> u32;
-
-    /// Whether it is on PCI Express.
-    fn is_express(&self) -> bool;
-
-    /// Whether it can be reset by itself.
+    /// Whether the function can be reset alone (FLR, by its power state, ...).
     fn can_reset(&self) -> bool;
 
-    /// Resets its registers (the model's own are somebody else's business): as after power on.
+    /// Resets it: the registers of configuration space at once, the rest of the device before anybody gets at it again.
     fn reset(&mut self);
 
-    /// Whether its interrupt pin is asserted.
-    fn is_asserted(&self) -> bool;
+    /// Whether it asserts INTx now, whatever its command register lets through.
+    fn intx_asserted(&mut self) -> bool;
 
-    /// Its interrupts are enabled in another way, with so many vectors.
-    fn set_mode(&mut self, mode: Mode, vectors: u32);
+    /// Enables message-signalled interrupts for vectors 0 to `count` - 1, and sets their messages up
+    /// (`pci_alloc_irq_vectors`).
+    ///
+    /// # Errors
+    /// Why they can't be had.
+    fn enable_messages(&mut self, kind: Messages, count: u32) -> Result<(), Errno>;
 
-    /// Whether programs reach its memory through mappings.
+    /// Enables one more vector of MSI-X, which is enabled (`pci_msix_alloc_irq_at`).
+    ///
+    /// # Errors
+    /// Why it can't be had.
+    fn add_vector(&mut self, vector: u32) -> Result<(), Errno>;
+
+    /// Disables message-signalled interrupts (`pci_free_irq_vectors`).
+    fn disable_messages(&mut self, kind: Messages);
+
+    /// Whether programs' mappings of its memory reach it, else touching them is SIGBUS. Told whenever it changes.
     fn set_reachable(&mut self, reachable: bool);
 
-    /// Who shares its reset, itself included; `None` if it isn't behind a bridge that could.
+    /// The functions that a reset of its slot or bus affects, it among them; `None` if there is no such reset, as on a root bus.
     fn neighbours(&self) -> Option<Vec<Neighbour>>;
 
-    /// The IOMMU group whose open file this is.
+    /// The number of the IOMMU group that an open file is of; `None` if it isn't of a group.
     fn group_of(&self, file: FileId) -> Option<u32>;
 
-    /// Whether all of these are bound to this driver, or to none.
-    fn may_reset_together(&self, neighbours: &[Neighbour]) -> bool;
+    /// Reads 4 bytes of vital product data; `None` if that fails.
+    fn read_vpd(&mut self, address: u16) -> Option<u32> {
+        let _ = address;
+        None
+    }
+
+    /// Writes 4 bytes of vital product data; whether that went well.
+    fn write_vpd(&mut self, address: u16, data: u32) -> bool {
+        let _ = (address, data);
+        false
+    }
 }

@@ -1,91 +1,101 @@
-//! `IOEVENTFD`: eventfds that write registers; and what any eventfd that is watched leads to.
+//! `IOEVENTFD`: eventfds that write a register when they are signalled.
 
-use ioctlab_abi::vfio::PCI_OFFSET_SHIFT;
 use ioctlab_chardev::layout::{long, word};
 use ioctlab_chardev::{Caller, Errno, Event, EventId, UserMemory, UserPtr};
 
-use crate::device::Device;
-use crate::function::Function;
-use crate::info::size;
+use crate::device::Open;
+use crate::region::split;
+use crate::{BarKind, Function, Width};
 
-/// The size of `struct vfio_device_ioeventfd` up to its descriptor, in bytes.
+/// The most ioeventfds that a device has.
+pub const MAX_IOEVENTFDS: usize = 1000;
+
 const SIZE: usize = 28;
-/// The most of them that a device has (`VFIO_PCI_MAX_IOEVENTFDS`).
-const MOST: usize = 1000;
+/// The flags, which are sizes in bytes.
+const SIZE_MASK: u32 = 0xf;
 
-/// A write to a register.
+/// A write to a BAR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RegisterWrite {
-    /// Which BAR.
-    pub bar: u32,
-    /// Where in it, in bytes.
+pub struct BarWrite {
+    /// Which BAR, 0 to 5.
+    pub bar: usize,
+    /// Where in it.
     pub offset: u64,
-    /// How many bytes: 1, 2, 4 or 8.
-    pub width: u8,
-    /// What is written.
-    pub value: u64,
+    /// How wide it is.
+    pub width: Width,
+    /// What is written; upper bits that the width hasn't are of no effect.
+    pub data: u64,
 }
 
-impl Device {
+/// An eventfd, and what it writes.
+#[derive(Debug)]
+pub(crate) struct IoEvent {
+    pub(crate) event: EventId,
+    write: BarWrite,
+}
+
+impl Open {
+    /// `IOEVENTFD`: sets one, or takes it away by a descriptor of -1. Writes of 8 bytes aren't there, as on x86-64 before
+    /// Linux 6.14.
+    ///
     /// # Errors
-    /// `EFAULT`; `EINVAL` for `argsz`, flags other than one size, and what isn't in a BAR, or is in the MSI-X table; `EEXIST` for one
-    /// that is there already; `ENODEV` to take away one that isn't; `ENOSPC` beyond 1000; `EBADF` and `EINVAL` for a
-    /// descriptor that is no eventfd.
+    /// `EFAULT`; `EINVAL` for sizes, flags and places that don't fit, or in the MSI-X table; `EEXIST` for one that is there;
+    /// `ENODEV` to take away one that isn't; `ENOSPC` for more than [`MAX_IOEVENTFDS`]; the descriptor's.
     pub(crate) fn set_ioeventfd(
         &mut self,
         argument: UserPtr,
         caller: &mut dyn Caller,
         function: &dyn Function,
     ) -> Result<(), Errno> {
-        let memory: &mut dyn UserMemory = caller;
-        let given: [u8; SIZE] = memory.fetch(argument)?;
-        let (flags, position, value) = (word(&given, 4), long(&given, 8), long(&given, 16));
-        let descriptor = word(&given, 24).cast_signed();
-        if size(word(&given, 0)) < SIZE || flags & !0xf != 0 || flags.count_ones() != 1 || descriptor < -1 {
+        let bytes: [u8; SIZE] = (caller as &mut dyn UserMemory).fetch(argument)?;
+        let (size, flags) = (word(&bytes, 0), word(&bytes, 4));
+        let (position, data) = (long(&bytes, 8), long(&bytes, 16));
+        let descriptor = word(&bytes, 24).cast_signed();
+        if usize::try_from(size).is_ok_and(|size| size < SIZE)
+            || flags & !SIZE_MASK != 0
+            || flags.count_ones() != 1
+            || descriptor < -1
+        {
             return Err(Errno::EINVAL);
         }
-        let bar =
-            u32::try_from(position >> PCI_OFFSET_SHIFT).ok().filter(|bar| *bar < 6).ok_or(Errno::EINVAL)?;
-        let offset = position & 1_u64.wrapping_shl(PCI_OFFSET_SHIFT).wrapping_sub(1);
-        let end = offset.saturating_add(flags.into());
-        if function.bar(bar).is_none_or(|bar| end > bar.size) {
+        let (region, offset) = split(position);
+        let bar = usize::try_from(region).map_err(|_| Errno::EINVAL)?;
+        let end = offset.saturating_add(u64::from(flags));
+        let table = self.msix_range(bar);
+        let fits = function.bar(bar).is_some_and(|found| end <= found.size);
+        if !fits || !table.is_empty() && end > table.start && offset < table.end {
             return Err(Errno::EINVAL);
         }
-        let in_table = |(start, table_end): (u64, u64)| end > start && offset < table_end;
-        if table(bar, function).is_some_and(in_table) {
-            return Err(Errno::EINVAL);
-        }
-        let write = RegisterWrite { bar, offset, width: flags as u8, value };
-        let known = self.register_writes.iter().position(|(_, other)| *other == write);
-        match (known, descriptor) {
-            (Some(place), ..0) => {
-                let (event, _) = self.register_writes.swap_remove(place);
+        let width = match flags {
+            1 => Width::Byte,
+            2 => Width::Word,
+            4 => Width::Dword,
+            _ => return Err(Errno::EINVAL),
+        };
+        let write = BarWrite { bar, offset, width, data };
+        match self.ioeventfds.iter().position(|io| io.write == write) {
+            Some(at) if descriptor == -1 => {
+                let event = self.ioeventfds.remove(at).event;
                 self.events.push_back(Event::LetGo(event));
-                Ok(())
+                return Ok(());
             }
-            (Some(_), _) => Err(Errno::EEXIST),
-            (None, ..0) => Err(Errno::ENODEV),
-            (None, _) if self.register_writes.len() >= MOST => Err(Errno::ENOSPC),
-            (None, descriptor) => {
-                let event = caller.event(descriptor)?;
-                self.register_writes.push((event, write));
-                self.events.push_back(Event::Watch(event));
-                Ok(())
-            }
+            Some(_) => return Err(Errno::EEXIST),
+            None if descriptor == -1 => return Err(Errno::ENODEV),
+            None => {}
         }
+        if self.ioeventfds.len() >= MAX_IOEVENTFDS {
+            return Err(Errno::ENOSPC);
+        }
+        let event = caller.event(descriptor)?;
+        self.ioeventfds.push(IoEvent { event, write });
+        self.events.push_back(Event::Watch(event));
+        Ok(())
     }
 
-    /// A program has signalled an eventfd that is being watched: what is to be written, if it leads to that.
-    pub fn signalled(&mut self, event: EventId, function: &mut dyn Function) -> Option<RegisterWrite> {
-        if self.unmasked_by(event, function) {
-            return None;
-        }
-        self.register_writes.iter().find(|(other, _)| *other == event).map(|(_, write)| *write)
+    /// What an eventfd writes; nothing while the device doesn't decode memory.
+    pub(crate) fn write_of(&self, event: EventId, function: &dyn Function) -> Option<BarWrite> {
+        let write = self.ioeventfds.iter().find(|io| io.event == event)?.write;
+        let is_port = function.bar(write.bar).is_some_and(|bar| bar.kind == BarKind::Io);
+        (is_port || self.memory_is_enabled()).then_some(write)
     }
-}
-
-/// Where the MSI-X table is in a BAR: its first byte, and the first behind it.
-pub(crate) fn table(bar: u32, function: &dyn Function) -> Option<(u64, u64)> {
-    let msix = function.msix().filter(|msix| msix.bar == bar)?;
-    Some((msix.offset, msix.offset.saturating_add(u64::from(msix.vectors).saturating_mul(16))))
 }

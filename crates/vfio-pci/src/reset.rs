@@ -1,97 +1,83 @@
-//! `RESET`, `GET_PCI_HOT_RESET_INFO`, `PCI_HOT_RESET`.
+//! Resets of a slot or bus: `GET_PCI_HOT_RESET_INFO` and `PCI_HOT_RESET`.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
-use ioctlab_chardev::layout::word;
+use ioctlab_chardev::layout::{put, word};
 use ioctlab_chardev::{Caller, Errno, UserMemory, UserPtr};
 
-use crate::device::{Device, Done, hardware, restore};
-use crate::function::{Function, Neighbour};
-use crate::info::{size, words};
+use crate::Function;
+use crate::device::Open;
 
-/// The size of `struct vfio_pci_hot_reset_info` and of `struct vfio_pci_hot_reset` without what follows, in bytes, and of a device.
-const SIZE: usize = 12;
+/// The size of both structs without what follows.
+const HEADER_SIZE: usize = 12;
+/// The size of `struct vfio_pci_dependent_device`.
 const DEVICE_SIZE: usize = 8;
 
-impl Device {
+impl Open {
+    /// `GET_PCI_HOT_RESET_INFO`: as many devices as there is room for, and how many there are.
+    ///
     /// # Errors
-    /// `EINVAL` if it can't be reset by itself.
-    pub(crate) fn reset(&mut self, function: &mut dyn Function) -> Result<Done, Errno> {
-        if !function.can_reset() {
-            return Err(Errno::EINVAL);
-        }
-        self.reset_function(function);
-        Ok(Done::Reset)
-    }
-
-    /// The device is reset with others of its bus; its model is, too.
-    pub fn reset_with_others(&mut self, function: &mut dyn Function) {
-        let held = hardware(function);
-        function.reset();
-        restore(&held, function);
-        self.update_reachable(function);
-    }
-
-    /// # Errors
-    /// `EFAULT`; `EINVAL` for an `argsz` below 12; `ENODEV` on a root bus; `ENOSPC` if there are more devices than room for them.
-    pub(crate) fn hot_reset_info(
+    /// `EFAULT`; `EINVAL` for a struct of less than 12 bytes; `ENODEV` if there is no such reset; `EPERM` if a device is in no
+    /// IOMMU group; `ENOSPC` for too little room.
+    pub(crate) fn get_hot_reset_info(
         &self,
         argument: UserPtr,
         caller: &mut dyn Caller,
         function: &dyn Function,
     ) -> Result<(), Errno> {
-        let memory: &mut dyn UserMemory = caller;
-        let given: [u8; SIZE] = memory.fetch(argument)?;
-        let argsz = word(&given, 0);
-        if size(argsz) < SIZE {
-            return Err(Errno::EINVAL);
+        let mut header: [u8; HEADER_SIZE] = (caller as &mut dyn UserMemory).fetch(argument)?;
+        let size = usize::try_from(word(&header, 0)).map_err(|_| Errno::EINVAL)?;
+        let room = size.checked_sub(HEADER_SIZE).ok_or(Errno::EINVAL)?;
+        let room = room.checked_div(DEVICE_SIZE).unwrap_or(0);
+        let devices = function.neighbours().ok_or(Errno::ENODEV)?;
+        let mut bytes = Vec::new();
+        for device in devices.iter().take(room) {
+            let group = device.group.ok_or(Errno::EPERM)?;
+            bytes.extend(group.to_ne_bytes());
+            bytes.extend(device.segment.to_ne_bytes());
+            bytes.extend([device.bus, device.devfn]);
         }
-        let neighbours = function.neighbours().ok_or(Errno::ENODEV)?;
-        let room = size(argsz).saturating_sub(SIZE).checked_div(DEVICE_SIZE).unwrap_or(0);
-        let mut at = argument.behind(SIZE)?;
-        for Neighbour { group, segment, bus, devfn } in neighbours.iter().take(room) {
-            let mut entry = words(&[*group]);
-            entry.extend(segment.to_ne_bytes());
-            entry.extend([*bus, *devfn]);
-            memory.write(at, &entry)?;
-            at = at.behind(DEVICE_SIZE)?;
+        if !bytes.is_empty() {
+            caller.write(argument.behind(HEADER_SIZE)?, &bytes)?;
         }
-        let count = u32::try_from(neighbours.len()).unwrap_or(u32::MAX);
-        memory.write(argument, &words(&[argsz, 0, count]))?;
-        if neighbours.len() > room { Err(Errno::ENOSPC) } else { Ok(()) }
+        put(&mut header, 4, &0_u32.to_ne_bytes());
+        put(&mut header, 8, &u32::try_from(devices.len()).unwrap_or(u32::MAX).to_ne_bytes());
+        caller.write(argument, &header)?;
+        if devices.len() > room { Err(Errno::ENOSPC) } else { Ok(()) }
     }
 
+    /// `PCI_HOT_RESET`: which functions are to be reset.
+    ///
     /// # Errors
-    /// `EFAULT`; `EINVAL` for `argsz`, flags, no descriptors, or more than there are devices; `ENODEV` on a root bus; `EBADF` and
-    /// `EINVAL` for descriptors that are no groups'; `EINVAL` unless all devices are of these groups and bound to the driver.
+    /// `EFAULT`; `EINVAL` for a struct of less than 12 bytes, flags, or no groups; `ENODEV` if there is no such reset; `EINVAL`
+    /// for more groups than devices; `EFAULT` for them; `EBADF`, and `EINVAL` for what isn't a group; `EINVAL` unless all devices
+    /// are bound to vfio-pci, and in these groups.
     pub(crate) fn hot_reset(
-        &mut self,
+        &self,
         argument: UserPtr,
         caller: &mut dyn Caller,
         function: &dyn Function,
-    ) -> Result<Done, Errno> {
-        let memory: &mut dyn UserMemory = caller;
-        let given: [u8; SIZE] = memory.fetch(argument)?;
-        let (argsz, flags, count) = (word(&given, 0), word(&given, 4), size(word(&given, 8)));
-        if size(argsz) < SIZE || flags != 0 || count == 0 {
+    ) -> Result<Vec<u32>, Errno> {
+        let header: [u8; HEADER_SIZE] = (caller as &mut dyn UserMemory).fetch(argument)?;
+        let [size, flags, count] = [0, 4, 8].map(|at| word(&header, at));
+        if usize::try_from(size).is_ok_and(|size| size < HEADER_SIZE) || flags != 0 || count == 0 {
             return Err(Errno::EINVAL);
         }
-        let neighbours = function.neighbours().ok_or(Errno::ENODEV)?;
-        if count > neighbours.len() {
+        let devices = function.neighbours().ok_or(Errno::ENODEV)?;
+        let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
+        if count > devices.len() {
             return Err(Errno::EINVAL);
         }
-        let mut descriptors = vec![0; count.saturating_mul(4)];
-        memory.read(argument.behind(SIZE)?, &mut descriptors)?;
+        let mut bytes = alloc::vec![0; count.saturating_mul(4)];
+        caller.read(argument.behind(HEADER_SIZE)?, &mut bytes)?;
         let mut groups = Vec::new();
-        for descriptor in descriptors.chunks_exact(4) {
-            let file = caller.descriptor(word(descriptor, 0).cast_signed())?;
+        for descriptor in bytes.as_chunks().0 {
+            let file = caller.descriptor(i32::from_ne_bytes(*descriptor))?;
             groups.push(file.and_then(|file| function.group_of(file)).ok_or(Errno::EINVAL)?);
         }
-        let are_owned = neighbours.iter().all(|neighbour| groups.contains(&neighbour.group));
-        if !are_owned || !function.may_reset_together(&neighbours) {
-            return Err(Errno::EINVAL);
-        }
-        Ok(Done::HotReset(neighbours))
+        let allowed = devices
+            .iter()
+            .all(|device| device.is_bound && device.group.is_some_and(|group| groups.contains(&group)));
+        if allowed { Ok(devices.iter().map(|device| device.token).collect()) } else { Err(Errno::EINVAL) }
     }
 }

@@ -22,8 +22,10 @@ pub(crate) fn source(path: &str) -> PathBuf {
 pub(crate) fn client(name: &str) -> PathBuf {
     let program = match env::var_os(CLIENTS_VARIABLE) {
         Some(directory) => PathBuf::from(directory).join(name),
-        None if name == RUST_CLIENT => rust_client(),
-        None => clients().join(name),
+        None => match RUST_CLIENTS.iter().find(|(_, programs)| programs.contains(&name)) {
+            Some((package, _)) => rust_package(package).join(name),
+            None => clients().join(name),
+        },
     };
     assert!(
         program.exists(),
@@ -33,8 +35,9 @@ pub(crate) fn client(name: &str) -> PathBuf {
     program
 }
 
-/// The client that is a cargo package of its own.
-pub(crate) const RUST_CLIENT: &str = "rust-xenevtchn";
+/// The directories of cargo packages of their own, with the clients in them.
+const RUST_CLIENTS: &[(&str, &[&str])] =
+    &[("rust", &["rust-xenevtchn"]), ("rust-vfio", &["rust-vfio-ioctls", "rust-pci-driver"])];
 
 fn clients() -> PathBuf {
     let sources = source("tests/clients");
@@ -46,15 +49,16 @@ fn clients() -> PathBuf {
     })
 }
 
-fn rust_client() -> PathBuf {
-    let package = source("tests/clients/rust");
-    let built = once("rust-client", &[&package], |into| {
+/// Builds a cargo package among the clients, and says where its programs are.
+fn rust_package(name: &str) -> PathBuf {
+    let package = source("tests/clients").join(name);
+    let built = once(&format!("client-{name}"), &[&package], |into| {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--release", "--manifest-path"]).arg(package.join("Cargo.toml"));
         run(build.arg("--target-dir").arg(into));
     });
-    built.join("release").join(RUST_CLIENT)
+    built.join("release")
 }
 
 /// A program of `tests/support`, compiled.

@@ -3,7 +3,6 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::build::RUST_CLIENT;
 use crate::differences::left_out;
 use crate::stage::{Isolation, Stage};
 
@@ -54,7 +53,7 @@ clients! {
     open: Client::new("open");
     poll: Client::new("poll");
     python: Client::new("client.py").by("python3");
-    rust_crate: Client::new(RUST_CLIENT);
+    rust_crate: Client::new("rust-xenevtchn");
     scm: Client::new("scm");
     shell: Client::new("redirect.sh").by("sh");
     sigio: Client::new("sigio");

@@ -29,6 +29,7 @@ const DIRECTORIES: &str = "Directories of device nodes";
 const ELSEWHERE: &str = "Devices at other descriptor numbers";
 const MAPPINGS: &str = "Mappings of granted pages";
 const CONTAINERS: &str = "In containers";
+const REGISTERS: &str = "Mapped registers";
 
 /// Client and subtest, where, and the heading.
 const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
@@ -48,6 +49,10 @@ const DIFFERENCES: &[(&str, &str, Where, &str)] = &[
     ("redirect.sh", "stat-link", Namespace, NODES),
     // As an ordinary user; root makes nodes with their true numbers.
     ("stat", "same-rdev-as-path", Namespace, NODES),
+    ("vfio", "stat", Namespace, NODES),
+    ("static_vfio", "stat", Namespace, NODES),
+    ("vfio", "mapped-at-once", Everywhere, REGISTERS),
+    ("static_vfio", "mapped-at-once", Everywhere, REGISTERS),
     ("open", "chdir", Paths, DIRECTORIES),
     ("open", "opath", Paths, DIRECTORIES),
     ("open", "reopen-opath", Paths, DIRECTORIES),

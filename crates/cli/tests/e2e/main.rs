@@ -23,5 +23,6 @@ mod storm;
 mod terminal;
 mod tools;
 mod trace;
+mod vfio_clients;
 mod xen_tools;
 mod xenfs;

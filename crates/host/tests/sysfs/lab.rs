@@ -48,7 +48,7 @@ fn server() -> Arc<Server> {
 
 fn run(root: &str, same_root: bool) -> Run {
     let tree = isolation::Tree::new(Isolation::Namespace, PathBuf::from("/"), root, &[]).unwrap();
-    Run::new(Opener { domain: 0 }, tree, same_root)
+    Run::new(Opener { domain: 0, rawio: false }, tree, same_root)
 }
 
 fn run_private(trees: Arc<Trees>, command: &[OsString]) -> i32 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ioctlab_kernel::{Caller, Errno, UserMemory, UserPtr, Work};
 use ioctlab_vfio::DeviceId;
-use ioctlab_vfio_pci as vfio_pci;
+use ioctlab_vfio_pci::BarAccess;
 
 use super::VfioHost;
 use super::cell::Cell;
@@ -14,70 +14,66 @@ pub(super) struct Access {
     pub(super) host: VfioHost,
     pub(super) id: DeviceId,
     pub(super) cell: Arc<Cell>,
-    pub(super) bar: u8,
     /// How many bytes at the BAR's start are registers.
     pub(super) registers: u64,
-    pub(super) offset: u64,
-    /// What is left out, from its first byte to the first behind it.
-    pub(super) excluded: (u64, u64),
-    pub(super) kind: Kind,
+    pub(super) access: BarAccess,
+    /// Where what is read is to be copied to.
+    pub(super) to: UserPtr,
+    /// What was read, or what the call returns.
+    pub(super) outcome: Outcome,
 }
 
-/// Which way it goes.
-pub(super) enum Kind {
-    /// So many bytes are read, and are to be copied there.
-    Read(Vec<u8>, UserPtr),
-    /// These are written.
-    Write(Vec<u8>),
+/// What came of an access.
+pub(super) enum Outcome {
+    Read(Vec<u8>),
+    Written(Result<usize, Errno>),
 }
 
 impl Work for Access {
     fn run(&mut self) {
-        let (bar, registers) = (self.bar, self.registers);
-        let (reads, bytes) = match &mut self.kind {
-            Kind::Read(bytes, _) => (true, bytes),
-            Kind::Write(bytes) => (false, bytes),
-        };
-        let start = self.offset;
-        let pieces = vfio_pci::split(start, bytes.len(), self.excluded);
-        let answered = self.cell.with(|model, bus| {
-            for (offset, width, is_asked) in pieces {
-                let at = usize::try_from(offset - start).unwrap_or(usize::MAX);
-                let Some(piece) = bytes.get_mut(at..at + width) else { break };
-                match (is_asked, offset < registers, reads) {
-                    (false, _, true) => piece.fill(0xff),
-                    (false, _, false) => {}
-                    (true, true, true) => {
-                        let value = model.read(bar, offset, width as u8, bus).to_le_bytes();
-                        piece.copy_from_slice(value.get(..width).unwrap_or(&[0xff; 8]));
+        let (access, registers) = (&self.access, self.registers);
+        let bar = access.bar as u8;
+        let outcome = self.cell.with(|model, bus| {
+            if access.bytes.is_some() {
+                return Outcome::Written(access.write_by(|offset, width, value| {
+                    if offset < registers {
+                        model.write(bar, offset, width.bytes() as u8, value.into(), bus);
+                    } else {
+                        bus.ram_write(
+                            bar,
+                            offset,
+                            value.to_le_bytes().get(..width.bytes()).unwrap_or_default(),
+                        );
                     }
-                    (true, true, false) => {
-                        let mut value = [0; 8];
-                        value.iter_mut().zip(&*piece).for_each(|(to, from)| *to = *from);
-                        model.write(bar, offset, width as u8, u64::from_le_bytes(value), bus);
-                    }
-                    (true, false, true) => bus.ram_read(bar, offset, piece),
-                    (true, false, false) => bus.ram_write(bar, offset, piece),
-                }
+                }));
             }
+            Outcome::Read(access.read_by(|offset, width| {
+                if offset < registers {
+                    return model.read(bar, offset, width.bytes() as u8, bus) as u32;
+                }
+                let mut bytes = [0; 4];
+                bus.ram_read(bar, offset, bytes.get_mut(..width.bytes()).unwrap_or_default());
+                u32::from_le_bytes(bytes)
+            }))
         });
         // A device that doesn't answer reads as all ones, and what is written to it is lost.
-        if answered.is_none() && reads {
-            bytes.fill(0xff);
-        }
+        self.outcome = outcome.unwrap_or_else(|| match access.bytes {
+            Some(_) => Outcome::Written(Ok(access.count)),
+            None => Outcome::Read(vec![0xff; access.count]),
+        });
     }
 
     fn finish(self: Box<Self>, caller: &mut dyn Caller) -> Result<i64, Errno> {
         let mut state = self.host.lock();
         state.machine.deliver(self.id);
         state.settle();
-        match self.kind {
-            Kind::Read(bytes, to) => {
+        match self.outcome {
+            Outcome::Read(bytes) => {
                 let memory: &mut dyn UserMemory = caller;
-                memory.write(to, &bytes)?;
+                memory.write(self.to, &bytes)?;
                 Ok(bytes.len() as i64)
             }
-            Kind::Write(bytes) => Ok(bytes.len() as i64),
+            Outcome::Written(result) => result.map(|count| count as i64),
         }
     }
 }
@@ -85,18 +81,19 @@ impl Work for Access {
 /// The models of these devices are reset.
 pub(super) struct Reset {
     pub(super) cells: Vec<Arc<Cell>>,
+    /// What the call returns.
+    pub(super) value: i64,
 }
 
 impl Work for Reset {
     fn run(&mut self) {
         for cell in &self.cells {
-            cell.reset();
-            // Until some thread has done with it.
+            // They were told of it. It is done when whoever is at one has done with it.
             cell.with(|_, _| ());
         }
     }
 
     fn finish(self: Box<Self>, _: &mut dyn Caller) -> Result<i64, Errno> {
-        Ok(0)
+        Ok(self.value)
     }
 }

@@ -179,15 +179,18 @@ impl Slot {
     /// Hands what the device has raised to its driver.
     pub(super) fn deliver(&mut self, memory: &dyn DeviceMemory, surroundings: &Surroundings) {
         for raised in self.cell.take_raised() {
-            match raised {
-                Raised::Pin(asserted) => self.function.set_asserted(asserted),
-                Raised::Message(vector) => {
-                    if let Some(vfio) = &mut self.vfio {
-                        vfio.message(vector.into());
+            let interrupt = match (raised, self.mode) {
+                (Raised::Pin(asserted), _) => {
+                    self.function.set_asserted(asserted);
+                    if !asserted {
+                        continue;
                     }
+                    vfio_pci::Interrupt::Intx
                 }
-            }
-            self.with_vfio(memory, surroundings, |vfio, seat| vfio.interrupt(seat));
+                (Raised::Message(vector), InterruptMode::Msix) => vfio_pci::Interrupt::Msix(vector.into()),
+                (Raised::Message(vector), _) => vfio_pci::Interrupt::Msi(vector.into()),
+            };
+            self.with_vfio(memory, surroundings, |vfio, seat| vfio.interrupt(interrupt, seat));
         }
     }
 
@@ -201,17 +204,14 @@ impl Slot {
         let vfio = self.vfio.as_mut()?;
         let mut seat = Seat {
             function: &mut self.function,
+            cell: &self.cell,
             areas: &self.areas,
             mode: &mut self.mode,
             memory,
             surroundings,
         };
         let result = act(vfio, &mut seat);
-        let wants_reset = vfio.take_model_reset();
         self.update_conditions();
-        if wants_reset {
-            self.cell.reset();
-        }
         Some(result)
     }
 
@@ -310,8 +310,6 @@ impl Slot {
 pub(super) struct Surroundings {
     /// Who shares its reset.
     pub(super) neighbours: Option<Vec<vfio_pci::Neighbour>>,
-    /// Whether all of these are bound to vfio-pci, or to no driver.
-    pub(super) may_reset: bool,
     /// Open files of groups.
     pub(super) group_files: Arc<Vec<(FileId, u32)>>,
 }
@@ -319,6 +317,7 @@ pub(super) struct Surroundings {
 /// A function as its driver has it.
 pub(super) struct Seat<'a> {
     function: &'a mut Function,
+    cell: &'a Cell,
     areas: &'a [Option<AreaId>; 6],
     mode: &'a mut InterruptMode,
     memory: &'a dyn DeviceMemory,
@@ -330,41 +329,31 @@ impl vfio_pci::Function for Seat<'_> {
         self.function.config().size()
     }
 
-    fn read_config(&self, offset: usize, width: usize) -> u32 {
-        self.function.config().read(offset, width)
+    fn read_config(&mut self, offset: u16, width: vfio_pci::Width) -> u32 {
+        self.function.config().read(offset.into(), width.bytes())
     }
 
-    fn write_config(&mut self, offset: usize, width: usize, value: u32) {
-        self.function.write_config(offset, width, value);
+    fn write_config(&mut self, offset: u16, width: vfio_pci::Width, value: u32) {
+        self.function.write_config(offset.into(), width.bytes(), value);
     }
 
-    fn bar(&self, index: u32) -> Option<vfio_pci::Bar> {
-        let index = u8::try_from(index).ok()?;
-        let bar = self.function.bar(index)?;
-        Some(vfio_pci::Bar {
-            size: bar.size,
-            is_memory: bar.kind != BarKind::Io,
-            is_wide: bar.kind == BarKind::Memory64,
-            is_prefetchable: bar.prefetchable,
-            area: self.areas.get(usize::from(index)).copied().flatten(),
-        })
+    fn bar(&self, index: usize) -> Option<vfio_pci::Bar> {
+        let bar = self.function.bar(u8::try_from(index).ok()?)?;
+        let kind = match bar.kind {
+            BarKind::Io => vfio_pci::BarKind::Io,
+            kind => vfio_pci::BarKind::Memory {
+                wide: kind == BarKind::Memory64,
+                prefetchable: bar.prefetchable,
+                area: self.areas.get(index).copied().flatten(),
+            },
+        };
+        Some(vfio_pci::Bar { address: self.function.bar_address(index as u8), size: bar.size, kind })
     }
 
-    fn rom_size(&self) -> u64 {
-        self.function.rom().len() as u64
-    }
-
-    fn msix(&self) -> Option<vfio_pci::Msix> {
-        let msix = self.function.msix()?;
-        Some(vfio_pci::Msix { vectors: msix.vectors.into(), bar: msix.bar.into(), offset: msix.offset })
-    }
-
-    fn msi_vectors(&self) -> u32 {
-        self.function.msi_vectors().into()
-    }
-
-    fn is_express(&self) -> bool {
-        self.function.is_express()
+    fn rom(&self) -> Option<vfio_pci::Rom> {
+        let size = self.function.rom().len() as u64;
+        let address = u64::from(self.function.config().read(ROM, 4) & !0x7ff);
+        (size > 0).then_some(vfio_pci::Rom { address, size, image: size })
     }
 
     fn can_reset(&self) -> bool {
@@ -373,19 +362,29 @@ impl vfio_pci::Function for Seat<'_> {
 
     fn reset(&mut self) {
         self.function.reset();
+        self.cell.reset();
     }
 
-    fn is_asserted(&self) -> bool {
+    fn intx_asserted(&mut self) -> bool {
         self.function.is_asserted()
     }
 
-    fn set_mode(&mut self, mode: vfio_pci::Mode, _: u32) {
-        *self.mode = match mode {
-            vfio_pci::Mode::Pin => InterruptMode::Intx,
-            vfio_pci::Mode::Msi => InterruptMode::Msi,
-            vfio_pci::Mode::Msix => InterruptMode::Msix,
+    fn enable_messages(&mut self, kind: vfio_pci::Messages, _: u32) -> Result<(), Errno> {
+        *self.mode = match kind {
+            vfio_pci::Messages::Msi => InterruptMode::Msi,
+            vfio_pci::Messages::Msix => InterruptMode::Msix,
         };
-        self.function.enable_msix(*self.mode == InterruptMode::Msix);
+        self.function.enable_msix(kind == vfio_pci::Messages::Msix);
+        Ok(())
+    }
+
+    fn add_vector(&mut self, _: u32) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn disable_messages(&mut self, _: vfio_pci::Messages) {
+        *self.mode = InterruptMode::Intx;
+        self.function.enable_msix(false);
     }
 
     fn set_reachable(&mut self, reachable: bool) {
@@ -400,10 +399,6 @@ impl vfio_pci::Function for Seat<'_> {
 
     fn group_of(&self, file: FileId) -> Option<u32> {
         self.surroundings.group_files.iter().find(|(other, _)| *other == file).map(|(_, group)| *group)
-    }
-
-    fn may_reset_together(&self, _: &[vfio_pci::Neighbour]) -> bool {
-        self.surroundings.may_reset
     }
 }
 

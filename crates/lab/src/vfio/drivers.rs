@@ -185,7 +185,7 @@ impl State {
             };
             self.vfio.add_group_dev(id, GroupId(number), kind)?;
             if let Some(slot) = self.machine.slots.get_mut(address) {
-                slot.vfio = Some(ioctlab_vfio_pci::Device::new());
+                slot.vfio = Some(ioctlab_vfio_pci::Device::new(ioctlab_vfio_pci::Role::Plain));
             }
         }
         if let Some(slot) = self.machine.slots.get_mut(address) {

@@ -91,16 +91,16 @@ impl Machine {
         let others = self.on_bus_of(self.slot_of(id)?);
         let neighbours = others.as_ref().map(|others| {
             let neighbour = |slot: &&Slot| vfio_pci::Neighbour {
-                group: slot.group().unwrap_or(slot.id.0),
+                group: slot.group(),
                 segment: slot.place.segment,
                 bus: slot.place.bus,
                 devfn: slot.place.devfn(),
+                token: slot.id.0,
+                is_bound: slot.driver() == Some(VFIO_PCI),
             };
             others.iter().map(neighbour).collect()
         });
-        let is_free = |slot: &&Slot| slot.driver().is_none_or(|driver| driver == VFIO_PCI);
-        let may_reset = others.is_some_and(|others| others.iter().all(is_free));
-        Some(Surroundings { neighbours, may_reset, group_files: Arc::clone(&self.group_files) })
+        Some(Surroundings { neighbours, group_files: Arc::clone(&self.group_files) })
     }
 
     fn group(&self, group: GroupId) -> impl Iterator<Item = &Slot> {
@@ -124,7 +124,8 @@ impl Bus for Machine {
     }
 
     fn matches(&mut self, device: DeviceId, name: &[u8]) -> Result<bool, Errno> {
-        self.slot_of(device).map_or(Ok(false), |slot| vfio_pci::matches(name, slot.address()))
+        let Some(own) = self.slot_of(device).map(|slot| slot.address().to_owned()) else { return Ok(false) };
+        self.with_vfio(device, |vfio, _| vfio.matches(name, &own, None)).unwrap_or(Ok(false))
     }
 
     fn open_device(&mut self, device: DeviceId) -> Result<(), Errno> {
@@ -135,8 +136,8 @@ impl Bus for Machine {
         self.with_vfio(device, |vfio, seat| vfio.close(seat));
     }
 
-    fn request(&mut self, device: DeviceId, _: u32) {
-        self.with_vfio(device, |vfio, _| vfio.request());
+    fn request(&mut self, device: DeviceId, count: u32) {
+        self.with_vfio(device, |vfio, _| vfio.request(count));
     }
 }
 

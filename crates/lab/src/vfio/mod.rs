@@ -16,18 +16,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ioctlab_kernel::{
-    CallResult, Caller, DeviceMemory, DeviceNumber, Errno, EventId, FileId, Mapping, MmapRequest, Node,
-    ProgramMemory, Reply, Request, Tree, UserMemory, UserPtr, Work,
+    AreaId, CallResult, Caller, DeviceMemory, DeviceNumber, Errno, EventId, FileId, Mapping, MmapRequest,
+    Node, ProgramMemory, Reply, Request, Tree, UserMemory, UserPtr, Work,
 };
 use ioctlab_vfio::{DeviceId, GroupId, GroupKind, Minor, Vfio};
-use ioctlab_vfio_pci::{Done, Transfer};
+use ioctlab_vfio_pci::{BarAccess, BarWrite, Done, Transfer};
 
 use crate::config;
-use access::{Access, Kind, Reset};
+use access::{Access, Outcome, Reset};
 use device::Slot;
 use drivers::{DynamicIds, Unbinding};
 use machine::Machine;
 use tree::Sysfs;
+
+/// The ROM's place among a device's regions.
+const ROM: usize = ioctlab_abi::vfio::PCI_ROM_REGION as usize;
 
 /// Something done to the machine from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,31 +290,27 @@ impl State {
         caller: &mut dyn Caller,
     ) -> CallResult<Reply> {
         let transfer = self.machine.with_vfio(id, |vfio, seat| vfio.read(position, to, count, caller, seat));
-        let Transfer::Read { region, offset, count, excluded } = (match transfer.ok_or(Errno::ENODEV)?? {
+        let access = match transfer.ok_or(Errno::ENODEV)?? {
             Transfer::Done(bytes) => return Ok(Reply::Value(bytes as i64)),
-            transfer => transfer,
-        }) else {
-            return Err(Errno::EIO.into());
+            Transfer::Reset(bytes) => return self.reset(&[id], bytes as i64),
+            Transfer::Bar(access) => access,
         };
         let memory: &mut dyn UserMemory = caller;
-        let mut bytes = vec![0; count];
-        if region == 6 {
+        let start = usize::try_from(access.offset).unwrap_or(usize::MAX);
+        if access.bar == ROM {
             let rom = self.machine.slot_of(id).map_or(&[][..], |slot| slot.function.rom());
-            let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            bytes.iter_mut().zip(rom.iter().skip(start)).for_each(|(to, from)| *to = *from);
+            let byte = |at: usize| rom.get(at).copied().unwrap_or(0xff);
+            let bytes: Vec<u8> = (0..access.count).map(|at| byte(start.saturating_add(at))).collect();
             memory.write(to, &bytes)?;
-            return Ok(Reply::Value(count as i64));
+            return Ok(Reply::Value(access.count as i64));
         }
-        let mut access = self.access(host, id, region as u8, offset, excluded, Kind::Read(bytes, to))?;
-        if offset >= access.registers && excluded == (0, 0) {
-            // Memory is there at once.
-            if let Kind::Read(bytes, _) = &mut access.kind {
-                self.machine.memory.read(self.area(id, region)?, offset, bytes);
-                memory.write(to, bytes)?;
-            }
-            return Ok(Reply::Value(count as i64));
+        if let Some(area) = self.memory_of(id, &access) {
+            let mut bytes = vec![0; access.count];
+            self.machine.memory.read(area, access.offset, &mut bytes);
+            memory.write(to, &bytes)?;
+            return Ok(Reply::Value(access.count as i64));
         }
-        Ok(Reply::Work(Box::new(access)))
+        self.access(host, id, access, to)
     }
 
     fn write_device(
@@ -325,41 +324,36 @@ impl State {
     ) -> CallResult<Reply> {
         let transfer =
             self.machine.with_vfio(id, |vfio, seat| vfio.write(position, from, count, caller, seat));
-        match transfer.ok_or(Errno::ENODEV)?? {
-            Transfer::Done(bytes) => Ok(Reply::Value(bytes as i64)),
-            Transfer::Write { region, offset, bytes, excluded } => {
-                let access = self.access(host, id, region as u8, offset, excluded, Kind::Write(bytes))?;
-                if offset >= access.registers
-                    && excluded == (0, 0)
-                    && let Kind::Write(bytes) = &access.kind
-                {
-                    self.machine.memory.write(self.area(id, region)?, offset, bytes);
-                    return Ok(Reply::Value(bytes.len() as i64));
-                }
-                Ok(Reply::Work(Box::new(access)))
-            }
-            Transfer::Read { .. } => Err(Errno::EIO.into()),
+        let access = match transfer.ok_or(Errno::ENODEV)?? {
+            Transfer::Done(bytes) => return Ok(Reply::Value(bytes as i64)),
+            Transfer::Reset(bytes) => return self.reset(&[id], bytes as i64),
+            Transfer::Bar(access) => access,
+        };
+        if let (Some(area), Some(bytes)) = (self.memory_of(id, &access), &access.bytes) {
+            self.machine.memory.write(area, access.offset, bytes);
+            return if bytes.len() < access.count {
+                Err(Errno::EFAULT.into())
+            } else {
+                Ok(Reply::Value(access.count as i64))
+            };
         }
+        self.access(host, id, access, from)
     }
 
-    fn area(&self, id: DeviceId, region: u32) -> Result<ioctlab_kernel::AreaId, Errno> {
-        let slot = self.machine.slot_of(id).ok_or(Errno::ENODEV)?;
-        slot.areas.get(region as usize).copied().flatten().ok_or(Errno::EIO)
+    /// The memory that an access is of, if none of it is a register, nor left out: that is there at once.
+    fn memory_of(&self, id: DeviceId, access: &BarAccess) -> Option<AreaId> {
+        let slot = self.machine.slot_of(id)?;
+        let registers = slot.function.bar(access.bar as u8)?.registers;
+        let is_memory = access.offset >= registers && access.excluded.is_empty();
+        slot.areas.get(access.bar).copied().flatten().filter(|_| is_memory)
     }
 
-    fn access(
-        &self,
-        host: &VfioHost,
-        id: DeviceId,
-        bar: u8,
-        offset: u64,
-        excluded: (u64, u64),
-        kind: Kind,
-    ) -> Result<Access, Errno> {
+    fn access(&self, host: &VfioHost, id: DeviceId, access: BarAccess, to: UserPtr) -> CallResult<Reply> {
         let slot = self.machine.slot_of(id).ok_or(Errno::ENODEV)?;
-        let registers = slot.function.bar(bar).ok_or(Errno::EINVAL)?.registers;
-        let cell = Arc::clone(&slot.cell);
-        Ok(Access { host: host.clone(), id, cell, bar, registers, offset, excluded, kind })
+        let registers = slot.function.bar(access.bar as u8).ok_or(Errno::EINVAL)?.registers;
+        let (host, cell) = (host.clone(), Arc::clone(&slot.cell));
+        let outcome = Outcome::Read(Vec::new());
+        Ok(Reply::Work(Box::new(Access { host, id, cell, registers, access, to, outcome })))
     }
 
     fn device_ioctl(
@@ -370,22 +364,23 @@ impl State {
         caller: &mut dyn Caller,
     ) -> CallResult<Reply> {
         let done = self.machine.with_vfio(id, |vfio, seat| vfio.ioctl(request, argument, caller, seat));
-        let devices = match done.ok_or(Errno::ENODEV)?? {
-            Done::Value(value) => return Ok(Reply::Value(value)),
-            Done::Reset => vec![id],
-            Done::HotReset(_) => {
-                let slot = self.machine.slot_of(id).ok_or(Errno::ENODEV)?;
-                let others = self.machine.on_bus_of(slot).unwrap_or_default();
-                let ids: Vec<DeviceId> = others.iter().map(|slot| slot.id).collect();
+        match done.ok_or(Errno::ENODEV)?? {
+            Done::Value(value) => Ok(Reply::Value(value)),
+            Done::Reset => self.reset(&[id], 0),
+            Done::HotReset(tokens) => {
+                let ids: Vec<DeviceId> = tokens.into_iter().map(DeviceId).collect();
                 for id in &ids {
-                    self.machine.with_vfio(*id, |vfio, seat| vfio.reset_with_others(seat));
+                    self.machine.with_vfio(*id, |vfio, seat| vfio.reset(seat));
                 }
-                ids
+                self.reset(&ids, 0)
             }
-        };
-        let cells =
-            devices.iter().filter_map(|id| Some(Arc::clone(&self.machine.slot_of(*id)?.cell))).collect();
-        Ok(Reply::Work(Box::new(Reset { cells })))
+        }
+    }
+
+    /// The answer of a call that has reset devices: `value`, once their models are, too.
+    fn reset(&self, ids: &[DeviceId], value: i64) -> CallResult<Reply> {
+        let cells = ids.iter().filter_map(|id| Some(Arc::clone(&self.machine.slot_of(*id)?.cell))).collect();
+        Ok(Reply::Work(Box::new(Reset { cells, value })))
     }
 
     fn map_device(&mut self, id: DeviceId, request: &MmapRequest) -> Result<Mapping, Errno> {
@@ -404,12 +399,14 @@ impl State {
             self.slots().filter(|slot| slot.vfio.is_some()).map(|slot| slot.id).collect();
         for id in ids {
             let write = self.machine.with_vfio(id, |vfio, seat| vfio.signalled(event, seat)).flatten();
-            if let Some(write) = write {
-                let value = write.value.to_le_bytes();
-                let bytes = value.get(..usize::from(write.width)).unwrap_or_default().to_vec();
+            if let Some(BarWrite { bar, offset, width, data }) = write {
+                let bytes = data.to_le_bytes().get(..width.bytes()).unwrap_or_default().to_vec();
                 let access =
-                    self.access(host, id, write.bar as u8, write.offset, (0, 0), Kind::Write(bytes)).ok()?;
-                return Some(Box::new(access));
+                    BarAccess { bar, offset, count: bytes.len(), excluded: 0..0, bytes: Some(bytes) };
+                return match self.access(host, id, access, UserPtr(0)) {
+                    Ok(Reply::Work(work)) => Some(work),
+                    _ => None,
+                };
             }
         }
         None
