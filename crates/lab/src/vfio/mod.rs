@@ -140,6 +140,15 @@ impl VfioHost {
             }
             VfioRequest::Bind(address, driver) => {
                 let address = known(&state, address)?;
+                let slot = state.slot(&address).ok_or_else(|| format!("the device {address} isn't there"))?;
+                if let Some(bound) = slot.driver() {
+                    return Err(format!("{bound} is bound to {address} already"));
+                }
+                let drivers = state.driver_names();
+                if !drivers.contains(&**driver) {
+                    let drivers = drivers.into_iter().collect::<Vec<_>>().join(", ");
+                    return Err(format!("the lab has no driver `{driver}`; it has {drivers}"));
+                }
                 state.set_override(&address, driver).map_err(|errno| failed(driver, errno))?;
                 let bound = state.bind(driver, &address);
                 bound.map_err(|errno| failed(&format!("binding {driver} to {address}"), errno))?;
@@ -270,6 +279,7 @@ impl State {
                 self.files.values().filter(|opened| matches!(opened, Opened::Device(id) if *id == slot.id));
             let users = match users.count() {
                 0 => String::new(),
+                1 => ", open once".to_owned(),
                 count => format!(", open {count} times"),
             };
             format!("{} {:04x}:{:04x} {group}, {state}{users}\n", slot.address(), ids(0), ids(2))
