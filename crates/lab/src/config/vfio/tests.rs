@@ -145,15 +145,15 @@ fn clones() {
     let lab = directory.write(
         "lab.toml",
         device(
-            "model = \"clone\"\nlspci = \"e.lspci\"\nbars = [\"1MiB\", 0, 16]\nrom = \"2KiB\"\n\
-             bar_addresses = [0xfe80_0000]\ncontents = { bar0 = \"41 02\", bar5 = \"\", rom = \"55 AA\" }",
+            "model = \"clone\"\nlspci = \"e.lspci\"\nbars = [\"1MiB\", 0, 4]\nrom = \"2KiB\"\n\
+             bar_addresses = [0xfe80_0000]\ncontents = { bar0 = \"41 02\", bar2 = \"00 01 02 03\", bar5 = \"\", rom = \"55 AA\" }",
         )
         .as_bytes(),
     );
     let lab = Lab::load(&lab).unwrap_or_else(|errors| panic!("{errors}"));
     let Model::Clone(clone) = &lab.vfio.expect("[vfio]").devices[0].model else { panic!("a clone") };
-    assert_eq!(clone.bars, [Some(1 << 20), None, Some(16), None, None, None]);
-    assert_eq!(clone.contents, [(0, vec![0x41, 2]), (5, vec![])]);
+    assert_eq!(clone.bars, [Some(1 << 20), None, Some(4), None, None, None]);
+    assert_eq!(clone.contents, [(0, vec![0x41, 2]), (2, vec![0, 1, 2, 3]), (5, vec![])]);
     assert_eq!((clone.rom.len(), &clone.rom[..4]), (2048, &[0x55, 0xaa, 0, 0][..]));
 }
 
