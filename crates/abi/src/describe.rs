@@ -1,8 +1,35 @@
 //! Requests and arguments as people read them: names and decoded fields, for traces.
 
+mod vfio;
+
 use core::fmt;
 
 use crate::{Request, evtchn, gntalloc, gntdev, privcmd, xenbus};
+
+/// What kind of file a request is made of, where that decides what its number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `/dev/vfio/vfio`.
+    VfioContainer,
+    /// `/dev/vfio/N`.
+    VfioGroup,
+    /// A device's file, which a group gave.
+    VfioDevice,
+    /// Any other.
+    Other,
+}
+
+impl Role {
+    /// The role of a file, by its node's path or by what `/proc/PID/fd` shows of it.
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/dev/vfio/vfio" => Self::VfioContainer,
+            "anon_inode:[vfio-device]" => Self::VfioDevice,
+            _ if path.starts_with("/dev/vfio/") => Self::VfioGroup,
+            _ => Self::Other,
+        }
+    }
+}
 
 /// One ioctl of the table below: its number, its name, and its argument's fields.
 struct Known {
@@ -107,41 +134,69 @@ const KNOWN: &[Known] = &[
     Known { request: privcmd::IOEVENTFD, name: "IOCTL_PRIVCMD_IOEVENTFD", fields: &[] },
 ];
 
-fn known(request: Request) -> Option<&'static Known> {
-    KNOWN.iter().find(|k| k.request == request)
+/// An ioctl's request, and whom it is made of. Prints as its name, or as the number if it has none.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The request.
+    pub request: Request,
+    /// What kind of file it is made of.
+    pub role: Role,
 }
 
-/// A request number's name, or the number.
-#[derive(Clone, Copy, Debug)]
-pub struct IoctlName(pub Request);
+/// What is known of a call.
+enum Meaning {
+    /// The number says how large the argument is.
+    Sized(&'static Known),
+    Vfio(&'static vfio::Known),
+}
 
-impl fmt::Display for IoctlName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match known(self.0) {
-            Some(known) => f.write_str(known.name),
-            None => write!(f, "{:#x}", self.0.0),
+impl Call {
+    fn meaning(self) -> Option<Meaning> {
+        let sized = KNOWN.iter().find(|known| known.request == self.request).map(Meaning::Sized);
+        sized.or_else(|| vfio::Known::find(self.request, self.role).map(Meaning::Vfio))
+    }
+
+    /// How many bytes behind the argument are worth having for [`Ioctl`] and [`Answered`]; there may be fewer.
+    pub fn argument_size(self) -> usize {
+        match self.meaning() {
+            Some(Meaning::Vfio(known)) => known.argument_size(),
+            _ => self.request.size(),
         }
     }
 }
 
-/// A request with its argument's bytes: `IOCTL_EVTCHN_NOTIFY, {port=5}`.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.meaning() {
+            Some(Meaning::Sized(known)) => f.write_str(known.name),
+            Some(Meaning::Vfio(known)) => f.write_str(known.name()),
+            None => write!(f, "{:#x}", self.request.0),
+        }
+    }
+}
+
+/// A call with its argument: `IOCTL_EVTCHN_NOTIFY, {port=5}`.
 #[derive(Clone, Copy, Debug)]
 pub struct Ioctl<'a> {
-    /// The request.
-    pub request: Request,
-    /// The argument, as long as the request number says.
-    pub argument: &'a [u8],
+    /// The call.
+    pub call: Call,
+    /// The argument, as it was passed.
+    pub value: u64,
+    /// What is in memory there: as many bytes as can be read of [`Call::argument_size`].
+    pub bytes: &'a [u8],
 }
 
 impl fmt::Display for Ioctl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        IoctlName(self.request).fmt(f)?;
-        let fields = known(self.request).map_or(&[][..], |k| k.fields);
-        if fields.is_empty() {
-            return Ok(());
-        }
+        self.call.fmt(f)?;
+        let fields = match self.call.meaning() {
+            Some(Meaning::Vfio(known)) => return known.write_argument(f, self.value, self.bytes),
+            _ if self.bytes.len() < self.call.request.size() => return write_bad_address(f, self.value),
+            Some(Meaning::Sized(known)) if !known.fields.is_empty() => known.fields,
+            _ => return Ok(()),
+        };
         f.write_str(", {")?;
-        let mut rest = self.argument;
+        let mut rest = self.bytes;
         for (index, (name, size)) in fields.iter().enumerate() {
             let (value, after) = rest.split_at_checked(*size).unwrap_or((rest, &[]));
             rest = after;
@@ -152,6 +207,29 @@ impl fmt::Display for Ioctl<'_> {
             write!(f, "{separator}{name}={}", number(value))?;
         }
         f.write_str("}")
+    }
+}
+
+fn write_bad_address(f: &mut fmt::Formatter<'_>, value: u64) -> fmt::Result {
+    write!(f, ", {value:#x} (bad address)")
+}
+
+/// What a call that succeeded has written to its argument: ` => {flags=VIABLE}`. Nothing for calls whose arguments print alike
+/// before and after.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// The call.
+    pub call: Call,
+    /// What is in memory at its argument now: as many bytes as can be read of [`Call::argument_size`].
+    pub bytes: &'a [u8],
+}
+
+impl fmt::Display for Answered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.call.meaning() {
+            Some(Meaning::Vfio(known)) => known.write_answer(f, self.bytes),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -248,52 +326,4 @@ impl fmt::Display for OpenFlags {
 }
 
 #[cfg(test)]
-mod tests {
-    extern crate std;
-    use std::string::ToString;
-
-    use super::*;
-
-    #[test]
-    fn an_ioctl_prints_its_fields() {
-        let argument = [1, 0, 0, 0, 5, 0, 0, 0];
-        let printed = Ioctl { request: evtchn::BIND_INTERDOMAIN, argument: &argument }.to_string();
-        assert_eq!(printed, "IOCTL_EVTCHN_BIND_INTERDOMAIN, {remote_domain=1, remote_port=5}");
-        assert_eq!(Ioctl { request: evtchn::RESET, argument: &[] }.to_string(), "IOCTL_EVTCHN_RESET");
-        assert_eq!(Ioctl { request: Request(0x5401), argument: &[] }.to_string(), "0x5401");
-    }
-
-    #[test]
-    fn padding_is_not_printed() {
-        let argument = [1, 0, 0, 0, 2, 0, 9, 9, 3, 0, 0, 0, 0, 0, 0, 0];
-        let printed = Ioctl { request: privcmd::MMAP, argument: &argument }.to_string();
-        assert_eq!(printed, "IOCTL_PRIVCMD_MMAP, {num=1, dom=2, entry=3}");
-        for known in KNOWN.iter().filter(|known| !known.fields.is_empty()) {
-            let total: usize = known.fields.iter().map(|(_, size)| size).sum();
-            assert_eq!(total, known.request.size(), "{}", known.name);
-        }
-    }
-
-    #[test]
-    fn messages_of_xenstore_print_header_and_text() {
-        let header =
-            xenbus::Header { kind: xenbus::kind::READ, request: 1, transaction: 0, length: 5 }.to_bytes();
-        assert_eq!(StoreBytes(&header).to_string(), "XS_READ, {req=1, tx=0, len=5}");
-        let mut message = std::vec::Vec::from(header);
-        message.extend(b"/vm\xff\0");
-        assert_eq!(StoreBytes(&message).to_string(), r#"XS_READ, {req=1, tx=0, len=5}, "/vm\xff\x00""#);
-        assert_eq!(StoreBytes(b"domid\0").to_string(), r#""domid\x00""#);
-        assert_eq!(StoreBytes(&[20; 17]).to_string(), std::format!("\"{}\"", [20; 17].escape_ascii()));
-    }
-
-    #[test]
-    fn flags_print_by_name() {
-        assert_eq!(open_flags(0o2_004_002).to_string(), "O_RDWR|O_NONBLOCK|O_CLOEXEC");
-        assert_eq!(open_flags(0o10_000_000).to_string(), "O_RDONLY|0o10000000");
-    }
-
-    #[test]
-    fn words_print_as_numbers() {
-        assert_eq!(Words(&[5, 0, 0, 0, 7, 0, 0, 0, 9]).to_string(), "[5, 7 09]");
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ioctlab_lab::config::Address;
 
 /// Runs unmodified Linux programs on devices that aren't there.
 ///
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     List,
     /// Act on a shared lab's Xen host from outside
     Xen(Xen),
+    /// Act on a shared lab's PCI devices from outside
+    Vfio(Vfio),
     /// List the device nodes and machines that a lab can have, with their keys in a lab file
     Devices,
     /// Say what this machine allows, what each missing thing costs, and how to get it
@@ -109,6 +112,73 @@ pub(crate) enum XenCommand {
     },
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Vfio {
+    #[command(subcommand)]
+    pub(crate) command: VfioCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VfioCommand {
+    /// List the devices, with their groups, their drivers, and whether they are in use
+    List {
+        #[command(flatten)]
+        shared: Shared,
+    },
+    /// Take a device away; one that is in use goes when it has been given back
+    Unplug(GiveBack),
+    /// Put back a device that was taken away
+    Plug(Named),
+    /// Bind a driver to a device that has none
+    Bind {
+        #[command(flatten)]
+        device: Named,
+        /// The driver: vfio-pci, pci-stub, or the one that the device had at first
+        #[arg(value_parser = driver_name)]
+        driver: String,
+    },
+    /// Take a device from its driver; one that is in use goes when it has been given back
+    Unbind(GiveBack),
+    /// Have a device report an error that it can't correct: the ERR interrupt
+    Error(Named),
+    /// List the accesses of devices that the IOMMU refused since this was last asked
+    Faults {
+        #[command(flatten)]
+        shared: Shared,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shared {
+    /// The shared lab
+    #[arg(long = "in", value_name = "LAB")]
+    pub(crate) in_lab: String,
+}
+
+/// A device of a shared lab.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    /// The device, as 0000:00:05.0; the segment may be left out
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: Address,
+}
+
+/// A device of a shared lab that is to be given back.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A program that has the device open is asked for it, again and again, by the REQ interrupt. This \
+    command waits until the program has closed it. If it is interrupted, only the waiting ends."
+)]
+pub(crate) struct GiveBack {
+    #[command(flatten)]
+    pub(crate) device: Named,
+    /// Don't wait until a device that is in use has been given back
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
 fn number(text: &str) -> Result<u16, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u16::from_str_radix(digits, 16),
@@ -121,6 +191,14 @@ fn lab_name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
         return Err("expected up to 64 letters, digits, `-`, `_` and `.`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn driver_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+        return Err("expected a driver's name, as vfio-pci".to_owned());
     }
     Ok(text.to_owned())
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use ioctlab_lab::config::xen;
+use ioctlab_lab::config::{vfio, xen};
 
 /// One driver with the nodes it serves and the machine behind them.
 struct Device {
@@ -48,6 +48,20 @@ const DEVICES: &[Device] = &[
         driver: "xenfs",
         machine: XEN,
         models: &[],
+        lab: &[],
+    },
+    Device {
+        nodes: &["/dev/vfio/vfio"],
+        driver: "vfio, vfio_iommu_type1",
+        machine: "an IOMMU, with or without interrupt remapping",
+        models: &[],
+        lab: &[("[vfio]", vfio::KEYS), ("[[vfio.device]]", vfio::DEVICE_KEYS)],
+    },
+    Device {
+        nodes: &["/dev/vfio/N", "/dev/vfio/noiommu-N"],
+        driver: "vfio-pci",
+        machine: "PCI devices: configuration space, BARs, INTx, MSI, MSI-X, DMA",
+        models: &["edu (QEMU's)", "test (to test programs with)", "clone (of what lspci prints)"],
         lab: &[],
     },
 ];
@@ -101,6 +115,21 @@ mod tests {
 ";
         let printed = String::from_utf8(out).expect("text");
         assert!(printed.starts_with(expected), "{printed}");
+        let expected = "
+/dev/vfio/vfio
+    driver    vfio, vfio_iommu_type1
+    machine   an IOMMU, with or without interrupt remapping
+    lab file  [vfio] interrupt_remapping, allow_unsafe_interrupts, address_width, dma_entry_limit, locked_memory, \
+                        noiommu
+              [[vfio.device]] address, model, group, driver, memory, lspci, bars, rom, contents, bar_addresses, \
+                        interrupt_line
+
+/dev/vfio/N /dev/vfio/noiommu-N
+    driver    vfio-pci
+    machine   PCI devices: configuration space, BARs, INTx, MSI, MSI-X, DMA
+    models    edu (QEMU's), test (to test programs with), clone (of what lspci prints)
+";
+        assert!(printed.ends_with(expected), "{printed}");
         let nodes = ["/dev/xen/gntalloc", "/dev/xen/privcmd", "/dev/xen/xenbus", "/proc/xen/xsd_kva"];
         assert!(nodes.iter().all(|node| printed.contains(node)), "{printed}");
     }

@@ -7,6 +7,7 @@ mod doctor;
 mod lab_file;
 mod run;
 mod shared;
+mod vfio;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Down { name } => shared::down(&name),
         Command::List => shared::list(),
         Command::Xen(xen) => shared::xen(&xen),
+        Command::Vfio(arguments) => vfio::vfio(&arguments),
         Command::Devices => devices::print(&mut io::stdout()).map(|()| 0).map_err(|error| error.to_string()),
         Command::Doctor => report(),
     };

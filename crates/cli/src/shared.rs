@@ -17,7 +17,7 @@ use rustix::net::SendFlags;
 
 use crate::arguments::{Up, Xen, XenCommand};
 use crate::run::plain;
-use crate::{control, lab_file};
+use crate::{control, lab_file, vfio};
 
 /// Brings a lab up in the background.
 ///
@@ -195,6 +195,10 @@ impl Shared {
                     virq: virq.to_owned(),
                 };
                 self.server.with_kernel(|_| self.lab.act(&Request::Xen(request)))
+            }
+            ["vfio", ..] => {
+                let request = vfio::read(request).ok_or_else(confused)?;
+                self.server.with_kernel(|_| self.lab.act(&Request::Vfio(request)))
             }
             ["status"] => {
                 let (processes, files) = self.server.usage();

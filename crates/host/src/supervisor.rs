@@ -72,7 +72,10 @@ fn answer(
     // A bug in serving one call must not end the service of all others.
     let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| calls::serve(&mut call)))
         .unwrap_or(Answer::Fail(ioctlab_abi::Errno::EIO));
-    let record = call.record.take();
+    let mut record = call.record.take();
+    if let Some(record) = &mut record {
+        record.add_answer(answer, &mut call.memory);
+    }
     // An error means that the caller is gone or was interrupted: nobody waits for the answer.
     let _ = listener.answer(notification.id, answer);
     if let (Some(trace), Some(begun), Some(record)) = (&server.trace, begun, record) {

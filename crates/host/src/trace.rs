@@ -60,6 +60,8 @@ pub(crate) struct Record {
     text: String,
     /// The rest of the text, after the data that a read returned (or the buffer's address).
     rest: String,
+    /// The ioctl, and its argument.
+    asked: Option<(describe::Call, u64)>,
     /// What is said of the result if the kernel goes on with the call.
     otherwise: &'static str,
     /// Why the result is what it is, where that is not the driver's doing.
@@ -68,7 +70,7 @@ pub(crate) struct Record {
 
 impl Record {
     fn new(text: String) -> Self {
-        Self { text, rest: String::new(), otherwise: "?", reason: String::new() }
+        Self { text, rest: String::new(), asked: None, otherwise: "?", reason: String::new() }
     }
 
     pub(crate) fn open(path: &[u8], flags: i32) -> Self {
@@ -84,15 +86,19 @@ impl Record {
         argument: u64,
         memory: &mut ClientMemory,
     ) -> Self {
-        let mut text = format!("ioctl({}, ", name(kernel, file, descriptor));
-        let mut bytes = vec![0; request.size()];
-        let got = memory.read_some(argument, &mut bytes);
-        let _ = match bytes.get(..got).filter(|got| got.len() == request.size()) {
-            Some(bytes) => write!(text, "{}", describe::Ioctl { request, argument: bytes }),
-            None => write!(text, "{}, {argument:#x} (bad address)", describe::IoctlName(request)),
-        };
-        text.push(')');
-        Self::new(text)
+        let path = path(kernel, file);
+        let call = describe::Call { request, role: describe::Role::of(path) };
+        let bytes = bytes(memory, argument, call.argument_size());
+        let shown = describe::Ioctl { call, value: argument, bytes: &bytes };
+        let text = format!("ioctl({}<{path}>, {shown}", descriptor as i32);
+        Self { rest: ")".into(), asked: Some((call, argument)), ..Self::new(text) }
+    }
+
+    /// Shows what an ioctl has written to its argument. The caller must not have been answered yet.
+    pub(crate) fn add_answer(&mut self, answer: Answer, memory: &mut ClientMemory) {
+        let (Some((call, argument)), Answer::Value(0..)) = (self.asked, answer) else { return };
+        let bytes = bytes(memory, argument, call.argument_size());
+        let _ = write!(self.text, "{}", describe::Answered { call, bytes: &bytes });
     }
 
     pub(crate) fn read(kernel: &Kernel, file: FileId, descriptor: u64, segment: Segment) -> Self {
@@ -155,7 +161,18 @@ fn words(memory: &mut ClientMemory, from: UserPtr, length: usize) -> String {
     format!("{}{more}", describe::Words(bytes.get(..got).unwrap_or_default()))
 }
 
+/// As many bytes as can be read.
+fn bytes(memory: &mut ClientMemory, from: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let got = memory.read_some(from, &mut bytes);
+    bytes.truncate(got);
+    bytes
+}
+
 fn name(kernel: &Kernel, file: FileId, descriptor: u64) -> String {
-    let path = kernel.file(file).and_then(|open| kernel.node(open.node)).map_or("?", |node| &node.path);
-    format!("{}<{path}>", descriptor as i32)
+    format!("{}<{}>", descriptor as i32, path(kernel, file))
+}
+
+fn path(kernel: &Kernel, file: FileId) -> &str {
+    kernel.file(file).and_then(|open| kernel.node(open.node)).map_or("?", |node| &node.path)
 }

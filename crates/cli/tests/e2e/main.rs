@@ -24,5 +24,6 @@ mod terminal;
 mod tools;
 mod trace;
 mod vfio_clients;
+mod vfio_devices;
 mod xen_tools;
 mod xenfs;

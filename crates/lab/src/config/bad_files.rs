@@ -3,7 +3,7 @@
 use super::*;
 
 /// What is said of `text`, called `x.toml`: the first line of each problem, without the file's name.
-fn complaints(text: &str) -> Vec<String> {
+pub(super) fn complaints(text: &str) -> Vec<String> {
     let errors = Lab::parse("x.toml", text).expect_err(text);
     let shown = |problem: &Problem| match &problem.place {
         Some(place) => format!("{}:{}: {}", place.line, place.column, problem.message),
@@ -21,8 +21,8 @@ fn bad_files() {
     let domain = |lines: &str| format!("[[xen.domain]]\nid = 1\n{lines}");
     let table: Vec<(String, Vec<String>)> = [
         // The file as a whole.
-        ("".into(), vec!["describes nothing; expected `xen`".into()]),
-        ("# only this\n".into(), vec!["describes nothing; expected `xen`".into()]),
+        ("".into(), vec!["describes nothing; expected one of: xen, vfio".into()]),
+        ("# only this\n".into(), vec!["describes nothing; expected one of: xen, vfio".into()]),
         (
             "[xen]\nevent_channels =\n[[xen.domain]\n".into(),
             vec![
@@ -33,14 +33,13 @@ fn bad_files() {
         (domain("id = 2"), vec!["3:1: not TOML: duplicate key".into()]),
         // Sections.
         (
-            "[[vfio.device]]\n[vme]\n[zvm]\n".into(),
+            "[[vme.board]]\n[zvm]\n".into(),
             vec![
-                "1:3: this version of ioctlab has no VFIO devices yet ([vfio])".into(),
-                "2:2: this version of ioctlab has no VMEbus bridge yet ([vme])".into(),
-                "3:2: this version of ioctlab has no z/VM guest yet ([zvm])".into(),
+                "1:3: this version of ioctlab has no VMEbus bridge yet ([vme])".into(),
+                "2:2: this version of ioctlab has no z/VM guest yet ([zvm])".into(),
             ],
         ),
-        ("[xem]\n".into(), vec!["1:2: unknown section `xem`; expected `xen`".into()]),
+        ("[xem]\n".into(), vec!["1:2: unknown section `xem`; expected one of: xen, vfio; did you mean `xen`?".into()]),
         ("xen = 3\n".into(), vec!["1:7: `xen` in the lab file: expected a table, [xen], found 3".into()]),
         ("[[xen]]\n".into(), vec!["1:1: `xen` in the lab file: expected a table, [xen], found an array".into()]),
         // [xen]

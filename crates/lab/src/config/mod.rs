@@ -25,6 +25,7 @@ pub mod xen;
 use std::path::Path;
 
 pub use diagnostic::{Errors, Place, Problem};
+pub use ioctlab_pci::Address;
 pub use vfio::{CloneOf, LockedMemory, Model, Vfio, VfioDevice};
 pub use xen::{Domain, EventChannels, GrantTableVersion, Xen};
 
@@ -71,7 +72,7 @@ impl Lab {
         reader.finish(lab)
     }
 
-    /// The lab that stands in when no file is given: a Xen host with domains 0, 1 and 2.
+    /// The lab that stands in when no file is given: a Xen host with domains 0, 1 and 2, and two PCI devices for VFIO.
     ///
     /// # Errors
     /// None, as the tests see to; the type is that of [`Lab::load`], whose place it takes.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::diagnostic::{Errors, Place, Problem};
 
-/// The largest lab file, in bytes. Lab files are written by hand; this keeps `--lab /dev/zero` from filling memory.
+/// The largest file that is read, in bytes. Lab files are written by hand; this keeps `--lab /dev/zero` from filling memory.
 const LARGEST: u64 = 1 << 20;
 
 /// How many characters of a line are quoted at most.
@@ -22,20 +22,28 @@ pub(super) struct Source<'a> {
     pub(super) text: &'a str,
 }
 
-/// Reads the file at `path`, which errors call `name`.
+/// Reads the lab file at `path`, which errors call `name`.
 pub(super) fn read(path: &Path, name: &str) -> Result<String, Errors> {
-    let fail = |message: String| Err(Errors::about_file(name, message));
-    let cannot = |error: std::io::Error| Errors::about_file(name, format!("can't be read: {error}"));
+    let bytes = bytes(path, "a lab file").map_err(|message| Errors::about_file(name, message))?;
+    String::from_utf8(bytes).map_err(|error| not_utf8(name, &error))
+}
+
+/// Reads a file that is to be `what`.
+///
+/// # Errors
+/// What follows the file's name in a sentence.
+pub(super) fn bytes(path: &Path, what: &str) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("can't be read: {error}");
     let file = File::open(path).map_err(cannot)?;
     if file.metadata().map_err(cannot)?.is_dir() {
-        return fail("is a directory; expected a lab file".into());
+        return Err(format!("is a directory; expected {what}"));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > LARGEST {
-        return fail(format!("is larger than {} KiB; expected a lab file", LARGEST >> 10));
+        return Err(format!("is larger than {} KiB; expected {what}", LARGEST >> 10));
     }
-    String::from_utf8(bytes).map_err(|error| not_utf8(name, &error))
+    Ok(bytes)
 }
 
 /// The problem of bytes that are no text. Everything before the first such byte is, so a lossy copy has the same places.

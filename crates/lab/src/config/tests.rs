@@ -52,7 +52,7 @@ fn unreadable_files() {
             ":2:3: byte 0xe9 is not UTF-8; expected a TOML text\n",
         ),
         (write("large.toml", &vec![b'\n'; (1 << 20) + 1]), ": is larger than 1024 KiB; expected a lab file"),
-        (write("empty.toml", b""), ": describes nothing; expected `xen`"),
+        (write("empty.toml", b""), ": describes nothing; expected one of: xen, vfio"),
     ];
     for (path, expected) in cases {
         let shown = Lab::load(&path).expect_err(expected).to_string();
@@ -70,6 +70,9 @@ fn the_labs_that_come_with_ioctlab() {
     let xen_host = lab.xen.expect("a Xen host");
     assert_eq!(xen_host.domains.iter().map(|domain| domain.id).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(xen_host.event_channels, EventChannels::Fifo);
+    let devices = lab.vfio.expect("a machine with VFIO").devices;
+    let shown: Vec<_> = devices.iter().map(|device| (device.address.to_string(), device.group)).collect();
+    assert_eq!(shown, [("0000:00:05.0".into(), Some(5)), ("0000:00:06.0".into(), Some(6))]);
 
     let oracle = xen(include_str!("../../../../labs/oracle-xen.toml"));
     // The defaults of domain 0 are those of the guest that was recorded.
@@ -173,23 +176,35 @@ fn nearly() -> impl Strategy<Value = String> {
         any::<i64>().prop_map(|number| number.to_string()),
         (0..40_000u32).prop_map(|number| format!("{number:#x}")),
         "\"[a-zA-Z_0-9 é\\-]{0,12}\"",
-        "(true|1\\.5|1979-05-27|\\[\\]|\\{\\}|\\[0, 1, \"TIMER\", 16\\]|\\[\\{id = 1\\}\\])",
+        "\"(0:)?[01]:0[0-3].[01]\"",
+        "\"(edu|test|clone|none|process|1MiB|3KiB|00 ff)\"",
+        "(true|1\\.5|1979-05-27|\\[\\]|\\{\\}|\\[0, 1, \"TIMER\", 16\\]|\\[\\{id = 1\\}\\]|\\{rom = \"00\"\\})",
     ];
     let key = prop_oneof![
-        proptest::sample::select([xen::KEYS, xen::DOMAIN_KEYS, &["xen", "vme"]].concat())
-            .prop_map(String::from),
+        proptest::sample::select(
+            [xen::KEYS, xen::DOMAIN_KEYS, vfio::KEYS, vfio::DEVICE_KEYS, &["xen", "vfio", "vme"]].concat()
+        )
+        .prop_map(String::from),
         "[a-z_.]{1,12}",
     ];
     let line = prop_oneof![
         3 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
         1 => "(\\[xen\\]|\\[\\[xen\\.domain\\]\\]|\\[\\[xen\\.domain\\]\\]\nid = [0-9])",
+        1 => "(\\[vfio\\]|\\[\\[vfio\\.device\\]\\]\naddress = \"0[01]:0[0-9]\\.[01]\"\nmodel = \"(edu|test|clone)\")",
     ];
     proptest::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))
 }
 
 fn read_and_print(text: &str) {
     match Lab::parse("x.toml", text) {
-        Ok(lab) => assert!(lab.default_domain().is_some()),
+        Ok(lab) => {
+            assert!(lab.xen.is_none() || lab.default_domain().is_some());
+            let devices = lab.vfio.map(|vfio| vfio.devices).unwrap_or_default();
+            let mut addresses: Vec<_> = devices.iter().map(|device| device.address).collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            assert_eq!(addresses.len(), devices.len());
+        }
         Err(errors) => {
             assert!(!errors.problems().is_empty());
             assert!(errors.to_string().chars().all(|c| c == '\n' || !c.is_control()), "{errors}");

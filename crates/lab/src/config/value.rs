@@ -204,7 +204,7 @@ fn digits_of(digits: &str) -> Option<String> {
 }
 
 /// A size in the largest unit that makes it a whole number.
-fn show_size(size: u64) -> String {
+pub(super) fn show_size(size: u64) -> String {
     let whole = |shift: u32| size >> shift > 0 && size.trailing_zeros() >= shift;
     match UNITS.iter().rev().find(|(_, shift)| *shift > 0 && whole(*shift)) {
         Some((unit, shift)) => format!("{}{unit}", size >> shift),

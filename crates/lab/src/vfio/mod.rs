@@ -45,6 +45,8 @@ pub enum VfioRequest {
     Bind(String, String),
     /// Take a device from its driver, once nobody uses it.
     Unbind(String),
+    /// Whether a device is still to be given back, which was to be pulled or taken from its driver. The answer is empty if not.
+    Waits(String),
     /// Have a device report an error that can't be corrected.
     Error(String),
     /// What devices tried to access and couldn't, since this was last asked.
@@ -126,12 +128,27 @@ impl VfioHost {
         match request {
             VfioRequest::List => return Ok(state.list()),
             VfioRequest::Faults => return Ok(state.machine.unit.take_faults()),
+            VfioRequest::Waits(address) => {
+                let address = known(&state, address)?;
+                let id = state.machine.slots.get(&address).map(|slot| slot.id);
+                let waits = id.is_some_and(|id| state.unbinding.contains_key(&id));
+                return Ok(if waits { format!("{address} is in use\n") } else { String::new() });
+            }
             VfioRequest::Plug(address) => {
                 let address = known(&state, address)?;
                 state.plug(&address).map_err(|_| format!("the device {address} is there already"))?;
             }
             VfioRequest::Bind(address, driver) => {
                 let address = known(&state, address)?;
+                let slot = state.slot(&address).ok_or_else(|| format!("the device {address} isn't there"))?;
+                if let Some(bound) = slot.driver() {
+                    return Err(format!("{bound} is bound to {address} already"));
+                }
+                let drivers = state.driver_names();
+                if !drivers.contains(&**driver) {
+                    let drivers = drivers.into_iter().collect::<Vec<_>>().join(", ");
+                    return Err(format!("the lab has no driver `{driver}`; it has {drivers}"));
+                }
                 state.set_override(&address, driver).map_err(|errno| failed(driver, errno))?;
                 let bound = state.bind(driver, &address);
                 bound.map_err(|errno| failed(&format!("binding {driver} to {address}"), errno))?;
@@ -262,6 +279,7 @@ impl State {
                 self.files.values().filter(|opened| matches!(opened, Opened::Device(id) if *id == slot.id));
             let users = match users.count() {
                 0 => String::new(),
+                1 => ", open once".to_owned(),
                 count => format!(", open {count} times"),
             };
             format!("{} {:04x}:{:04x} {group}, {state}{users}\n", slot.address(), ids(0), ids(2))
