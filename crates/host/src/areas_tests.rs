@@ -190,8 +190,10 @@ fn what_is_not_touched_takes_no_room() {
     // A small one that no device has looked at takes none, either.
     let small = lab.areas.create(WINDOW_MAX).expect("room");
     lab.areas.set_reachable(small, true);
-    lab.map(small, WINDOW_MAX);
+    let mapping = lab.map(small, WINDOW_MAX);
     assert_eq!(lab.room(small), 0);
+    lab.areas.set_reachable(small, false);
+    assert_eq!(lab.peek(&mapping, 0), None);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 /* What a program may do with a device's memory that it has mapped, and what a device with the program's. The device's ioctls are those of main.rs. */
 #include "check.h"
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #define PAGE 4096ul
@@ -226,15 +228,25 @@ static void lent(void)
 	CHECK(munmap(all, BYTES) == 0);
 }
 
+static int waits(void *unused)
+{
+	(void)unused;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = caught };
 	if (argc > 1) {
-		/* The next program of the process: its memory isn't the device's. */
+		/* The next program of the process: its memory isn't the device's, though another process still has the one before's. */
 		fd = atoi(argv[1]);
 		CHECK(DO(7, 0) == 0);
 		FAILS(DO(8, strtoul(argv[2], NULL, 16)), EFAULT);
 		CHECK(DO(6, 0) == 0 && DO(7, 0) == 1);
+		pid_t other = atoi(argv[3]);
+		CHECK(kill(other, 0) == 0 && kill(other, SIGKILL) == 0 && waitpid(other, NULL, 0) == other);
 		return 0;
 	}
 	CHECK(sigaction(SIGBUS, &action, NULL) == 0 && sigaction(SIGSEGV, &action, NULL) == 0);
@@ -247,9 +259,11 @@ int main(int argc, char **argv)
 	raced();
 	removed();
 	lent();
-	char number[16], address[32];
+	static char stack[16384];
+	char number[16], address[32], other[16];
 	snprintf(number, sizeof(number), "%d", fd);
 	snprintf(address, sizeof(address), "%lx", (unsigned long)argv);
-	execl("/proc/self/exe", argv[0], number, address, NULL);
+	snprintf(other, sizeof(other), "%d", clone(waits, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL));
+	execl("/proc/self/exe", argv[0], number, address, other, NULL);
 	return 1;
 }
