@@ -232,8 +232,9 @@ static int waits(void *unused)
 {
 	(void)unused;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;)
-		pause();
+	while (pause())
+		;
+	return 0;
 }
 
 int main(int argc, char **argv)
