@@ -21,8 +21,7 @@ fn what_can_be_pinned_is_what_protections_allow() {
     let short =
         File::from(rustix::fs::memfd_create("short", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd"));
     short.set_len(2 * PAGE - 100).expect("size");
-    let path =
-        std::env::current_exe().expect("this one").with_file_name(format!("pinned-{}", std::process::id()));
+    let path = std::env::temp_dir().join(format!("ioctlab-pinned-{}", std::process::id()));
     let disk = File::options().read(true).write(true).create_new(true).open(&path).expect("a file");
     std::fs::remove_file(&path).expect("it is there");
     disk.set_len(PAGE).expect("size");
