@@ -13,18 +13,8 @@ struct Lab {
     me: File,
 }
 
-/// The store of all tests: where nothing can be mounted a process can have only one.
 fn store() -> Arc<Store> {
-    static STORE: OnceLock<Arc<Store>> = OnceLock::new();
-    Arc::clone(STORE.get_or_init(|| Arc::new(Store::new().expect("a tmpfs"))))
-}
-
-/// Areas with numbers that no other test's have.
-fn areas() -> Areas {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let areas = Areas::new();
-    areas.0.next.store(NEXT.fetch_add(1 << 32, Ordering::Relaxed), Ordering::Relaxed);
-    areas
+    Arc::new(Store::new().expect("a tmpfs"))
 }
 
 /// A number for a mapping that no other has.
@@ -35,7 +25,7 @@ fn new_mapping() -> MappingId {
 
 impl Lab {
     fn new() -> Self {
-        let areas = areas();
+        let areas = Areas::new();
         areas.attach(&store());
         let me = File::options().read(true).write(true).open("/proc/self/mem").expect("own memory");
         Self { areas, me }
@@ -158,7 +148,7 @@ fn a_removed_area_is_gone_for_all() {
 
 #[test]
 fn an_area_is_there_before_its_lab_is_served() {
-    let areas = areas();
+    let areas = Areas::new();
     let area = areas.create(2 * PAGE).expect("room");
     areas.write(area, PAGE, b"reset");
     areas.set_reachable(area, true);
@@ -190,8 +180,10 @@ fn what_is_not_touched_takes_no_room() {
     // A small one that no device has looked at takes none, either.
     let small = lab.areas.create(WINDOW_MAX).expect("room");
     lab.areas.set_reachable(small, true);
-    lab.map(small, WINDOW_MAX);
+    let mapping = lab.map(small, WINDOW_MAX);
     assert_eq!(lab.room(small), 0);
+    lab.areas.set_reachable(small, false);
+    assert_eq!(lab.peek(&mapping, 0), None);
 }
 
 #[test]

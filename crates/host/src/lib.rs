@@ -25,6 +25,7 @@ mod memory;
 mod paths;
 mod permission;
 mod pieces;
+mod pinning;
 pub mod probe;
 mod process;
 mod process_limits;

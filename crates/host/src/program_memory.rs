@@ -19,11 +19,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use ioctlab_kernel::{BadAddress, Errno, PAGE_SIZE, ProgramMemory, SpaceId};
+use ioctlab_kernel::{BadAddress, Errno, ProgramMemory, SpaceId};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::address_map::AddressMap;
-use crate::sys::memory::Mapping;
+use crate::pinning;
 
 /// The address spaces that devices reach. Clones are of the same ones.
 #[derive(Clone, Default)]
@@ -125,7 +125,8 @@ impl Programs {
         writable: bool,
     ) -> Result<(), Errno> {
         let space = self.get(space).ok_or(Errno::EFAULT)?;
-        space.check_pinnable(&mut AddressMap::new(&space.maps), from, bytes, writable).map_err(Errno::from)
+        let mut map = AddressMap::new(&space.maps);
+        pinning::check(&mut map, &space.mem, from, bytes, writable).map_err(Errno::from)
     }
 
     fn table(&self) -> RwLockReadGuard<'_, Table> {
@@ -235,56 +236,6 @@ impl Space {
         };
         compare().unwrap_or(false)
     }
-
-    fn check_pinnable(
-        &self,
-        map: &mut AddressMap<'_>,
-        from: u64,
-        bytes: u64,
-        writable: bool,
-    ) -> Result<(), BadAddress> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        let end = from
-            .checked_add(bytes)
-            .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
-            .ok_or(BadAddress)?;
-        let mut at = from - from % PAGE_SIZE;
-        self.touch(at)?;
-        while at < end {
-            let mapping = map
-                .at(at)
-                .filter(|mapping| mapping.end > at && can_pin(mapping, writable))
-                .ok_or(BadAddress)?;
-            at = mapping.end.min(end);
-            // Beyond the end of a file there is nothing; what other mappings there are have all of their pages.
-            if mapping.inode != 0 || at == end {
-                self.touch(at - PAGE_SIZE)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether there is a page at an address.
-    fn touch(&self, address: u64) -> Result<(), BadAddress> {
-        loop {
-            if progress(self.mem.read_at(&mut [0], address))? > 0 {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Whether its protection allows to pin a mapping's pages. What a device wrote to a file's pages would be lost on their way
-/// back to a disk, so Linux (from 6.5 on) doesn't pin these for writing (`writable_file_mapping_allowed`). File systems
-/// without a disk are those on no block device.
-fn can_pin(mapping: &Mapping, writable: bool) -> bool {
-    if !writable {
-        return mapping.readable;
-    }
-    let has_disk = mapping.shared && rustix::fs::major(mapping.device) != 0;
-    mapping.writable && !has_disk
 }
 
 fn open_mem(process: i32, thread: i32) -> io::Result<File> {

@@ -1,9 +1,9 @@
 //! Programs' memory as devices reach it: of this process, and of others that exec, end, and give their numbers away.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use rustix::process::{Pid, PidfdFlags};
@@ -44,9 +44,9 @@ impl Other {
     fn new() -> Self {
         let program = std::env::current_exe().expect("this one");
         // Without random addresses, where that may be had.
-        let plain = ["-R", "true"];
-        let mut command = if Command::new("setarch").args(plain).status().is_ok_and(|status| status.success())
-        {
+        static MAY: OnceLock<bool> = OnceLock::new();
+        let attempt = || Command::new("setarch").args(["-R", "true"]).status();
+        let mut command = if *MAY.get_or_init(|| attempt().is_ok_and(|status| status.success())) {
             let mut command = Command::new("setarch");
             command.arg("-R").arg(&program);
             command
@@ -95,7 +95,7 @@ fn child() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
-    let answer = |value: u64| println!("answer={value}");
+    let answer = |value: u64| writeln!(io::stdout(), "answer={value}").expect("somebody listens");
     let value = || u64::from(SLATE.iter().map(|byte| byte.load(Ordering::Relaxed)).max().unwrap_or(0));
     if std::env::var_os(CHILD).is_some_and(|value| value == "again") {
         answer(value());
@@ -146,6 +146,9 @@ fn what_a_device_writes_is_there() {
     region.unmap(512, 512);
     assert_eq!(programs.write(space, region.address(511), &[0; 8192]), Err(BadAddress));
     assert_eq!(programs.read(SpaceId(99), region.address(0), &mut [0]), Err(BadAddress));
+    assert_eq!(programs.check_pinnable(space, region.address(0), 512 * PAGE, true), Ok(()));
+    assert_eq!(programs.check_pinnable(space, region.address(0), 513 * PAGE, true), Err(Errno::EFAULT));
+    assert_eq!(programs.check_pinnable(SpaceId(99), region.address(0), 1, false), Err(Errno::EFAULT));
 }
 
 #[test]
@@ -330,164 +333,4 @@ fn devices_and_unmapping_do_not_disturb_each_other() {
         let (worked, failed) = device.join().expect("no panic");
         assert!(worked > 0 && failed > 0, "{worked} {failed}");
     });
-}
-
-/// What may be pinned, page by page: `r`, `w` of a region like this one.
-#[test]
-fn what_can_be_pinned_is_what_protections_allow() {
-    let programs = Programs::new();
-    let space = own(&programs);
-    let region = Region::new(32);
-    let short =
-        File::from(rustix::fs::memfd_create("short", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd"));
-    short.set_len(2 * PAGE - 100).expect("size");
-    let path =
-        std::env::current_exe().expect("this one").with_file_name(format!("pinned-{}", std::process::id()));
-    let disk = File::options().read(true).write(true).create_new(true).open(&path).expect("a file");
-    std::fs::remove_file(&path).expect("it is there");
-    disk.set_len(PAGE).expect("size");
-    let has_disk = rustix::fs::major(disk.metadata().expect("a file").dev()) != 0;
-    let (read, write) = (libc::PROT_READ, libc::PROT_WRITE);
-    region.protect(4, 2, read);
-    region.protect(6, 2, libc::PROT_NONE);
-    region.protect(8, 2, write);
-    region.protect(10, 2, read | libc::PROT_EXEC);
-    region.unmap(12, 1);
-    region.map(16, 4, read | write, Some((&short, libc::MAP_SHARED)));
-    region.map(20, 4, read | write, Some((&short, libc::MAP_PRIVATE)));
-    region.map(24, 1, read | write, Some((&disk, libc::MAP_SHARED)));
-    region.map(25, 1, read | write, Some((&disk, libc::MAP_PRIVATE)));
-    region.map(26, 1, read, Some((&disk, libc::MAP_SHARED)));
-    // From page, pages, for reading, for writing.
-    let table = [
-        (0, 1, true, true),
-        (0, 4, true, true),
-        (2, 3, true, false),
-        (4, 2, true, false),
-        (5, 2, false, false),
-        (6, 1, false, false),
-        (8, 2, false, true),
-        (10, 2, true, false),
-        (11, 2, false, false),
-        (12, 1, false, false),
-        (11, 3, false, false),
-        (13, 3, true, true),
-        (16, 2, true, true),
-        (16, 3, false, false),
-        (18, 1, false, false),
-        (13, 7, false, false),
-        (20, 2, true, true),
-        (21, 2, false, false),
-        (24, 1, true, !has_disk),
-        (25, 1, true, true),
-        (26, 1, true, false),
-        (27, 5, true, true),
-    ];
-    let held = programs.get(space).expect("a space");
-    for (page, pages, readable, writable) in table {
-        for (wanted, expected) in [(false, readable), (true, writable)] {
-            let (from, bytes) = (region.address(page), pages * PAGE);
-            let expected = if expected { Ok(()) } else { Err(Errno::EFAULT) };
-            assert_eq!(
-                programs.check_pinnable(space, from, bytes, wanted),
-                expected,
-                "{page} {pages} {wanted}"
-            );
-            // Pages count as a whole.
-            assert_eq!(programs.check_pinnable(space, from + 4000, bytes - 4095, wanted), expected);
-            let mut text = AddressMap::in_text(&held.maps);
-            let by_text = held.check_pinnable(&mut text, from, bytes, wanted).map_err(Errno::from);
-            assert_eq!(by_text, expected, "{page} {pages} {wanted} by the text");
-        }
-    }
-    for (from, bytes) in [(0, 1), (0, u64::MAX), (u64::MAX, 1), (u64::MAX - 4095, 4095), (1 << 47, PAGE)] {
-        assert_eq!(
-            programs.check_pinnable(space, from, bytes, false),
-            Err(Errno::EFAULT),
-            "{from:#x} {bytes:#x}"
-        );
-    }
-    assert_eq!(programs.check_pinnable(space, 0, 0, true), Ok(()));
-    assert_eq!(programs.check_pinnable(SpaceId(99), region.address(0), 1, false), Err(Errno::EFAULT));
-}
-
-#[test]
-fn a_long_range_costs_no_more_than_a_short_one() {
-    let programs = Programs::new();
-    let space = programs.get(own(&programs)).expect("a space");
-    let region = Region::new(1 << 18);
-    let questions = |bytes: u64| {
-        let mut map = AddressMap::new(&space.maps);
-        space.check_pinnable(&mut map, region.address(0), bytes, true).expect("memory");
-        map.questions
-    };
-    assert_eq!((questions(PAGE), questions(1 << 30)), (1, 1));
-    region.protect(8, 1, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
-    assert_eq!((questions(PAGE), questions(1 << 30)), (1, 3));
-}
-
-/// Not a test: what it all costs. `cargo test --release -p ioctlab-host costs -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn costs() {
-    let programs = Programs::new();
-    let (process, thread) = this();
-    let stands = pidfd(process);
-    let region = Region::new(1 << 18);
-    let space = own(&programs);
-    let time = |what: &str, bytes: u64, act: &mut dyn FnMut()| {
-        act();
-        let start = Instant::now();
-        let mut times = 0u32;
-        while start.elapsed().as_millis() < 200 {
-            act();
-            times += 1;
-        }
-        let each = start.elapsed().as_secs_f64() / f64::from(times);
-        println!("{what}: {:.2} us, {:.1} GB/s", each * 1e6, bytes as f64 / each / 1e9);
-    };
-    time("a new space", 0, &mut || {
-        programs.forget(process);
-        programs.space_of(process, thread, &stands).expect("alive");
-    });
-    time("a known space", 0, &mut || {
-        programs.space_of(process, thread, &stands).expect("alive");
-    });
-    programs.doubt(process);
-    time("a doubtful space", 0, &mut || {
-        programs.space_of(process, thread, &stands).expect("alive");
-    });
-    let space = {
-        programs.forget(process);
-        let _ = space;
-        own(&programs)
-    };
-    for bytes in [PAGE, 1 << 30] {
-        time(&format!("check {bytes}"), 0, &mut || {
-            programs.check_pinnable(space, region.address(0), bytes, true).expect("memory");
-        });
-    }
-    time("limit", 0, &mut || {
-        crate::process_limits::locked_memory_limit(process);
-    });
-    time("locked", 0, &mut || {
-        crate::process_limits::locked_pages(process);
-    });
-    time("capability", 0, &mut || {
-        crate::process_limits::has_capability(thread, ioctlab_kernel::Capability::IpcLock);
-    });
-    for bytes in [4usize, 4096, 65536, 1 << 20, 4 << 20] {
-        let mut buffer = vec![1; bytes];
-        programs.write(space, region.address(0), &buffer).expect("memory");
-        time(&format!("write {bytes}"), bytes as u64, &mut || {
-            programs.write(space, region.address(0), &buffer).expect("memory")
-        });
-        time(&format!("read {bytes}"), bytes as u64, &mut || {
-            programs.read(space, region.address(0), &mut buffer).expect("memory")
-        });
-        let mut other = vec![2; bytes];
-        time(&format!("memcpy {bytes}"), bytes as u64, &mut || {
-            other.copy_from_slice(std::hint::black_box(&buffer))
-        });
-    }
 }

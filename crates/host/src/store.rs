@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ioctlab_kernel::{AreaId, FileId, Frame, MappingId, PAGE_SIZE};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, inotify};
@@ -249,13 +250,16 @@ impl Scratch {
     fn make() -> io::Result<Self> {
         /// `TMPFS_MAGIC`.
         const TMPFS: i64 = 0x0102_1994;
+        // A process has one, but for tests.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
         let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let candidates = [Some(PathBuf::from("/dev/shm")), own, Some(std::env::temp_dir())];
         for parent in candidates.into_iter().flatten() {
             if !rustix::fs::statfs(&parent).is_ok_and(|f| f.f_type == TMPFS) {
                 continue;
             }
-            let path = parent.join(format!("ioctlab-memory-{}", std::process::id()));
+            let path = parent.join(format!("ioctlab-memory-{}-{number}", std::process::id()));
             // Left by a process of the same number that was killed.
             let _ = std::fs::remove_dir_all(&path);
             if rustix::fs::mkdirat(CWD, &path, Mode::RWXU).is_ok() {
