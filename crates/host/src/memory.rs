@@ -177,7 +177,7 @@ pub(crate) fn is_mapped_elsewhere(process: i32, mapping: MappingId, device: u64)
     others.filter(|other| *other != process).any(|other| {
         // Those of other users can't be looked at, and have no mappings of this lab's.
         let text = std::fs::read_to_string(format!("/proc/{other}/maps")).unwrap_or_default();
-        let mut files = text.lines().filter_map(mapped_file);
+        let files = text.lines().filter_map(mapped_file);
         files.map(|(_, file)| file).any(|file| device_mapping(&file, device) == Some(mapping))
     })
 }

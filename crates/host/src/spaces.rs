@@ -164,7 +164,8 @@ impl Spaces {
             let mut pages = (piece.start..piece.end()).step_by(PAGE_SIZE as usize);
             pages.any(|address| memory::mapping_at(space.process, address, device) == Some(mapping))
         });
-        !is_here && !(place.inherited && memory::is_mapped_elsewhere(space.process, mapping, device))
+        let may_be_elsewhere = place.inherited && memory::is_mapped_elsewhere(space.process, mapping, device);
+        !is_here && !may_be_elsewhere
     }
 
     /// Where an address space's events come from.

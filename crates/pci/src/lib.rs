@@ -41,12 +41,12 @@
 //!     }
 //! }
 //!
-//! let header = Header { vendor: 0x1b36, device: 0x0005, class: 0x00ff00, ..Header::default() };
+//! let header = Header { vendor: 0x1af4, device: 0x10f1, class: 0x00ff00, ..Header::default() };
 //! let mut description = Description::new(header);
 //! description.bars[0] = Some(Bar::memory(4096).with_registers(4));
 //! description.msi = Some(1);
 //! let device = Device { function: Function::new(description), model: Box::new(Counter(0)) };
-//! assert_eq!(device.function.config().read(0, 4), 0x0005_1b36);
+//! assert_eq!(device.function.config().read(0, 4), 0x10f1_1af4);
 //! # let _: Address = "0000:00:05.0".parse()?;
 //! # Ok::<(), ioctlab_pci::BadAddress>(())
 //! ```

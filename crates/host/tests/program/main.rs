@@ -152,11 +152,11 @@ fn main() {
         None => (Isolation::Namespace, PathBuf::from("/")),
     };
     let tree = Tree::new(isolation, root, "", &nodes).expect("nodes");
-    let mut started = launch::start(&[client.into_os_string()], isolation).expect("a child");
+    let mut started = launch::start(&[client.into_os_string()], isolation, &[]).expect("a child");
     let server = Server::new(kernel, &memory, None).expect("a server");
     server.watch().expect("a thread");
     let listener = started.take_listener().expect("a listener");
-    server.supervise(Run::new(Opener { domain: 0 }, tree, true), listener).expect("a thread");
+    server.supervise(Run::new(Opener { domain: 0, rawio: false }, tree, true), listener).expect("a thread");
     started.wait_for_exec().expect("it runs");
     assert_eq!(signals::wait_for(started.pid), Change::Exited(0));
 }

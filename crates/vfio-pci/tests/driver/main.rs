@@ -2,7 +2,6 @@
 
 mod access;
 mod bench;
-#[expect(dead_code, reason = "shared with drivers that pin memory")]
 #[path = "../../../../tests/support/caller.rs"]
 mod caller;
 mod capabilities;
