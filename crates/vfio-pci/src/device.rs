@@ -191,10 +191,10 @@ impl Device {
 
     /// Resets the function, and restores its registers, open or not: as part of a reset of its bus or slot.
     pub fn reset(&mut self, function: &mut dyn Function) {
-        if let Some(open) = &mut self.open {
-            open.set_power_state(function, 0);
+        match &mut self.open {
+            Some(open) => open.reset_awake(function),
+            None => hardware::reset(function),
         }
-        hardware::reset(function);
     }
 
     /// The device asserts INTx, or has sent a message.
