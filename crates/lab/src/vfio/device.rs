@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ioctlab_kernel::{AreaId, DeviceMemory, Errno, FileId};
 use ioctlab_pci::{Address, BarKind, Function, InterruptMode};
-use ioctlab_vfio::DeviceId;
+use ioctlab_vfio::{DeviceId, GroupId, GroupKind};
 use ioctlab_vfio_pci as vfio_pci;
 
 use super::cell::{Cell, Conditions, Raised};
@@ -82,6 +82,8 @@ pub(super) struct Slot {
     /// The address as text.
     address: String,
     group: Option<u32>,
+    /// The number of the group that VFIO makes up for it, if it is in none.
+    own_group: u32,
     driver: Option<String>,
     /// The driver whose device it is, where that isn't vfio-pci.
     pub(super) native: Option<String>,
@@ -102,6 +104,7 @@ pub(super) struct Parts {
     pub(super) id: DeviceId,
     pub(super) place: Address,
     pub(super) group: Option<u32>,
+    pub(super) own_group: u32,
     pub(super) native: Option<String>,
     pub(super) function: Function,
     pub(super) cell: Arc<Cell>,
@@ -111,12 +114,13 @@ pub(super) struct Parts {
 
 impl Slot {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id, place, group, native, function, cell, way, areas } = parts;
+        let Parts { id, place, group, own_group, native, function, cell, way, areas } = parts;
         Self {
             id,
             place,
             address: place.to_string(),
             group,
+            own_group,
             driver: None,
             native,
             driver_override: None,
@@ -134,8 +138,22 @@ impl Slot {
         &self.address
     }
 
+    /// Its IOMMU group, if an IOMMU translates for it.
     pub(super) fn group(&self) -> Option<u32> {
         self.group
+    }
+
+    /// The group that VFIO has it in.
+    pub(super) fn vfio_group(&self) -> (GroupId, GroupKind) {
+        match self.group {
+            Some(number) => (GroupId(number), GroupKind::Iommu),
+            None => (GroupId(self.own_group), GroupKind::Noiommu),
+        }
+    }
+
+    /// The group that it is in as the rest of the kernel has it: without an IOMMU, what VFIO has made up while it is bound.
+    pub(super) fn iommu_group(&self) -> Option<u32> {
+        self.group.or(self.vfio.as_ref().map(|_| self.own_group))
     }
 
     pub(super) fn driver(&self) -> Option<&str> {

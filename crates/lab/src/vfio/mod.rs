@@ -12,7 +12,7 @@ mod setup;
 mod subsystem;
 mod tree;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ioctlab_kernel::{
@@ -63,6 +63,8 @@ struct State {
     ids: DynamicIds,
     /// Devices that are to be given back.
     unbinding: BTreeMap<DeviceId, Unbinding>,
+    /// Eventfds that were signalled, and whose writes to registers haven't begun: what comes meanwhile is the same write.
+    unwritten: BTreeSet<EventId>,
     files: BTreeMap<FileId, Opened>,
     /// The groups that there can be, by their places among the nodes.
     groups: Vec<Group>,
@@ -320,7 +322,7 @@ impl State {
             memory.write(to, &bytes)?;
             return Ok(Reply::Value(access.count as i64));
         }
-        self.access(host, id, access, to)
+        Ok(Reply::Work(Box::new(self.access(host, id, access, to)?)))
     }
 
     fn write_device(
@@ -347,7 +349,7 @@ impl State {
                 Ok(Reply::Value(access.count as i64))
             };
         }
-        self.access(host, id, access, from)
+        Ok(Reply::Work(Box::new(self.access(host, id, access, from)?)))
     }
 
     /// The memory that an access is of, if none of it is a register, nor left out: that is there at once.
@@ -358,12 +360,12 @@ impl State {
         slot.areas.get(access.bar).copied().flatten().filter(|_| is_memory)
     }
 
-    fn access(&self, host: &VfioHost, id: DeviceId, access: BarAccess, to: UserPtr) -> CallResult<Reply> {
+    fn access(&self, host: &VfioHost, id: DeviceId, access: BarAccess, to: UserPtr) -> Result<Access, Errno> {
         let slot = self.machine.slot_of(id).ok_or(Errno::ENODEV)?;
         let registers = slot.function.bar(access.bar as u8).ok_or(Errno::EINVAL)?.registers;
         let (host, cell) = (host.clone(), Arc::clone(&slot.cell));
         let outcome = Outcome::Read(Vec::new());
-        Ok(Reply::Work(Box::new(Access { host, id, cell, registers, access, to, outcome })))
+        Ok(Access { host, id, event: None, cell, registers, access, to, outcome })
     }
 
     fn device_ioctl(
@@ -413,10 +415,9 @@ impl State {
                 let bytes = data.to_le_bytes().get(..width.bytes()).unwrap_or_default().to_vec();
                 let access =
                     BarAccess { bar, offset, count: bytes.len(), excluded: 0..0, bytes: Some(bytes) };
-                return match self.access(host, id, access, UserPtr(0)) {
-                    Ok(Reply::Work(work)) => Some(work),
-                    _ => None,
-                };
+                let access = self.access(host, id, access, UserPtr(0)).ok()?;
+                let is_first = self.unwritten.insert(event);
+                return is_first.then(|| Box::new(Access { event: Some(event), ..access }) as Box<dyn Work>);
             }
         }
         None
