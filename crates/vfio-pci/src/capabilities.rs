@@ -30,7 +30,7 @@ const EXT_LTR: u8 = 0x18;
 pub(crate) const EXT_DVSEC: u8 = 0x23;
 
 /// The least room that a capability takes (`PCI_CAP_SIZEOF`).
-const LEAST: u16 = 4;
+const LEAST: usize = 4;
 
 /// How many bytes a capability has; 0 for one that programs don't see.
 fn length(config: &mut Config, function: &mut dyn Function, id: u8, at: u16) -> u16 {
@@ -121,7 +121,7 @@ pub(crate) fn find(config: &mut Config, function: &mut dyn Function) {
     let mut previous = CAPABILITIES;
     let mut position = function.byte(CAPABILITIES);
     let mut any = false;
-    for _ in 0..(EXTENDED.saturating_sub(HEADER_SIZE) / LEAST) {
+    for _ in (HEADER_SIZE..EXTENDED).step_by(LEAST) {
         if position == 0 {
             break;
         }
@@ -156,7 +156,7 @@ pub(crate) fn find_extended(config: &mut Config, function: &mut dyn Function) {
     let mut previous = None;
     let mut at = EXTENDED;
     let mut any = false;
-    for _ in 0..(config.size().saturating_sub(usize::from(EXTENDED)) / usize::from(LEAST)) {
+    for _ in (usize::from(EXTENDED)..config.size()).step_by(LEAST) {
         if at < EXTENDED {
             break;
         }
@@ -170,7 +170,7 @@ pub(crate) fn find_extended(config: &mut Config, function: &mut dyn Function) {
                 config.set_dword(before, kept | u32::from(next) << 20);
             }
             (0, None) => {
-                config.take(function, id as u8, at, LEAST);
+                config.take(function, id as u8, at, LEAST as u16);
                 let kept = config.dword(at) & 0xffc0_0000;
                 config.set_dword(at, kept);
                 previous = Some(at);

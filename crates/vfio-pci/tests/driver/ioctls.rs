@@ -287,8 +287,7 @@ fn low_power_ends_as_the_device_is_used() {
 #[test]
 fn low_power_ends_d3() {
     let mut bench = Bench::new(Fake::nvme());
-    let feature =
-        |bench: &mut Bench, number| bench.words(v::DEVICE_FEATURE, [8, number | v::FEATURE_SET]).0;
+    let feature = |bench: &mut Bench, number| bench.words(v::DEVICE_FEATURE, [8, number | v::FEATURE_SET]).0;
     bench.cw(0x64, 2, 3).unwrap();
     assert_eq!(feature(&mut bench, 3), Ok(0));
     assert_eq!((bench.cr(0x64, 2), bench.mr(0), bench.function.reachable), (8, 0x0f01_07ff, Some(false)));
