@@ -9,6 +9,7 @@ use ioctlab_vfio_pci as vfio_pci;
 
 use super::cell::{Cell, Conditions, Raised};
 use super::dma::Way;
+use super::rom;
 
 /// Where a BAR's register is in configuration space, and the ROM's.
 const BAR: usize = 0x10;
@@ -83,7 +84,7 @@ pub(super) struct Slot {
     address: String,
     group: Option<u32>,
     /// The number of the group that VFIO makes up for it, if it is in none.
-    own_group: u32,
+    pub(super) own_group: u32,
     driver: Option<String>,
     /// The driver whose device it is, where that isn't vfio-pci.
     pub(super) native: Option<String>,
@@ -104,7 +105,6 @@ pub(super) struct Parts {
     pub(super) id: DeviceId,
     pub(super) place: Address,
     pub(super) group: Option<u32>,
-    pub(super) own_group: u32,
     pub(super) native: Option<String>,
     pub(super) function: Function,
     pub(super) cell: Arc<Cell>,
@@ -114,13 +114,13 @@ pub(super) struct Parts {
 
 impl Slot {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id, place, group, own_group, native, function, cell, way, areas } = parts;
+        let Parts { id, place, group, native, function, cell, way, areas } = parts;
         Self {
             id,
             place,
             address: place.to_string(),
             group,
-            own_group,
+            own_group: 0,
             driver: None,
             native,
             driver_override: None,
@@ -312,7 +312,7 @@ impl Slot {
             flags |= if bar.prefetchable { RESOURCE_PREFETCHABLE | 8 } else { 0 };
             flags |= if wide { RESOURCE_WIDE | 4 } else { 0 };
             if let Some(line) = lines.get_mut(index) {
-                *line = (start, start + bar.size - 1, flags);
+                *line = (start, start + (bar.size - 1), flags);
             }
         }
         let rom = self.function.rom().len() as u64;
@@ -371,7 +371,7 @@ impl vfio_pci::Function for Seat<'_> {
     fn rom(&self) -> Option<vfio_pci::Rom> {
         let size = self.function.rom().len() as u64;
         let address = u64::from(self.function.config().read(ROM, 4) & !0x7ff);
-        (size > 0).then_some(vfio_pci::Rom { address, size, image: size })
+        (size > 0).then_some(vfio_pci::Rom { address, size, image: rom::images(self.function.rom()) })
     }
 
     fn can_reset(&self) -> bool {

@@ -8,6 +8,7 @@ mod drivers;
 mod machine;
 mod nodes;
 mod quiet;
+mod rom;
 mod setup;
 mod subsystem;
 mod tree;
@@ -308,11 +309,10 @@ impl State {
             Transfer::Bar(access) => access,
         };
         let memory: &mut dyn UserMemory = caller;
-        let start = usize::try_from(access.offset).unwrap_or(usize::MAX);
         if access.bar == ROM {
             let rom = self.machine.slot_of(id).map_or(&[][..], |slot| slot.function.rom());
-            let byte = |at: usize| rom.get(at).copied().unwrap_or(0xff);
-            let bytes: Vec<u8> = (0..access.count).map(|at| byte(start.saturating_add(at))).collect();
+            let byte = |at: u64| usize::try_from(at).ok().and_then(|at| rom.get(at)).copied().unwrap_or(0xff);
+            let bytes = access.read_by(|at, _| u32::from_le_bytes([0, 1, 2, 3].map(|next| byte(at + next))));
             memory.write(to, &bytes)?;
             return Ok(Reply::Value(access.count as i64));
         }

@@ -60,14 +60,19 @@ pub(super) fn state(
         parameters: config.clone(),
     };
     let mut next_memory = MEMORY;
-    let mut free = free_groups(config);
     for (place, device) in config.devices.iter().enumerate() {
         let id = DeviceId(place as u32);
         let address = device.address.to_string();
         let failed = |why: String| format!("the device {address}: {why}");
-        let own_group = if device.group.is_none() { free.next().unwrap_or(u32::MAX) } else { u32::MAX };
-        let slot = slot(id, own_group, device, &state.machine, &mut next_memory).map_err(failed)?;
+        let slot = slot(id, device, &state.machine, &mut next_memory).map_err(failed)?;
         state.machine.slots.insert(address.clone(), slot);
+    }
+    let own_groups = free_groups(config);
+    let without = config.devices.iter().filter(|device| device.group.is_none());
+    for (device, number) in without.zip(own_groups) {
+        if let Some(slot) = state.machine.slots.get_mut(&device.address.to_string()) {
+            slot.own_group = number;
+        }
     }
     state.groups = groups(&state.machine);
     for device in &config.devices {
@@ -112,7 +117,6 @@ fn groups(machine: &Machine) -> Vec<Group> {
 
 fn slot(
     id: DeviceId,
-    own_group: u32,
     config: &config::VfioDevice,
     machine: &Machine,
     next: &mut u64,
@@ -173,7 +177,7 @@ fn slot(
     let cell = Arc::new(Cell::new(model, surroundings));
     let native = config.driver.clone().filter(|driver| driver != VFIO_PCI);
     let place = config.address;
-    Ok(Slot::new(Parts { id, place, group: config.group, own_group, native, function, cell, way, areas }))
+    Ok(Slot::new(Parts { id, place, group: config.group, native, function, cell, way, areas }))
 }
 
 fn source(address: Address) -> SourceId {

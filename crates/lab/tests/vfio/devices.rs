@@ -1,8 +1,8 @@
 //! Devices come and go, and are reset.
 
 use ioctlab_abi::vfio::{
-    DEVICE_GET_PCI_HOT_RESET_INFO, DEVICE_IOEVENTFD, DEVICE_PCI_HOT_RESET, GROUP_UNSET_CONTAINER,
-    NOIOMMU_IOMMU, TYPE1V2_IOMMU,
+    DEVICE_GET_PCI_HOT_RESET_INFO, DEVICE_GET_REGION_INFO, DEVICE_IOEVENTFD, DEVICE_PCI_HOT_RESET,
+    GROUP_UNSET_CONTAINER, NOIOMMU_IOMMU, TYPE1V2_IOMMU,
 };
 use ioctlab_kernel::Errno;
 use ioctlab_lab::VfioRequest;
@@ -169,4 +169,39 @@ fn what_cant_be_opened_leaves_the_rest_as_it_was() {
     assert_eq!(bench.open("/dev/vfio/0"), Err(Errno::EBUSY));
     bench.close(group);
     assert!(bench.open("/dev/vfio/0").is_ok());
+}
+
+/// A ROM without a valid image is none to programs.
+#[test]
+fn a_rom_is_as_large_as_its_images() {
+    let directory = std::env::temp_dir().join(format!("ioctlab-rom-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let dump = "\
+00:05.0 Unassigned class [00ff]: Device 1234:11e8 (rev 10)
+00: 34 12 e8 11 03 01 00 00 10 00 ff 00 00 00 00 00
+10: 00 00 80 fe 00 00 00 00 00 00 00 00 00 00 00 00
+20: 00 00 00 00 00 00 00 00 00 00 00 00 f4 1a 00 11
+30: 00 00 90 fe 00 00 00 00 00 00 00 00 0b 01 00 00
+";
+    let path = directory.join("dump");
+    std::fs::write(&path, dump).unwrap();
+    // An image of 512 bytes, whose data structure is at 0x1c.
+    let image =
+        format!("55 aa {}1c 00 00 00 50 43 49 52 {}01 00 00 00 00 80", "00 ".repeat(22), "00 ".repeat(12));
+    let rom = 6 << 40;
+    for (contents, flags_and_size, read) in
+        [(image.as_str(), (1, 2048), Ok(vec![0, 0, 0xff, 0xff])), ("55 aa", (0, 0), Err(Errno::ENOMEM))]
+    {
+        let lines = format!(
+            "model = \"clone\"\nlspci = {path:?}\nbars = [4096]\nrom = 2048\ncontents = {{ rom = \"{contents}\" }}"
+        );
+        let mut bench = Bench::new(&file(&[(FIRST, &lines)]));
+        let (_, group) = bench.up("/dev/vfio/0", TYPE1V2_IOMMU);
+        let device = bench.device(group, FIRST).unwrap();
+        let mut info = [32, 0, 6, 0, 0, 0, 0, 0];
+        bench.words(device, DEVICE_GET_REGION_INFO, &mut info).unwrap();
+        assert_eq!((info[1], info[4]), flags_and_size);
+        assert_eq!(bench.pread(device, rom | 510, 4), read);
+    }
+    std::fs::remove_dir_all(directory).unwrap();
 }
