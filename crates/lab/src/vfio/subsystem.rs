@@ -2,7 +2,7 @@
 
 use ioctlab_kernel::{
     Access, CallResult, Caller, Errno, Event, EventId, FileId, Mapping, MappingId, MmapRequest, Opener,
-    PollEvents, Reply, Request, Subsystem, UserMemory, UserPtr, Work,
+    PollEvents, Reply, Request, Stop, Subsystem, UserMemory, UserPtr, Work,
 };
 use ioctlab_vfio::GroupReply;
 
@@ -219,9 +219,15 @@ impl State {
     /// The answer of a call that may have taken memory away from devices: it is given when these have done with it.
     fn quiet(&mut self, result: CallResult<i64>) -> CallResult<Reply> {
         let busy = std::mem::take(&mut self.machine.unquiet);
-        match result {
-            Ok(value) if !busy.is_empty() => Ok(Reply::Work(Box::new(Quiet::new(busy, value)))),
-            result => result.map(Reply::Value),
+        let result = match result {
+            Ok(value) => Ok(value),
+            Err(Stop::Fail(errno)) => Err(errno),
+            Err(Stop::Wait) => return Err(Stop::Wait),
+        };
+        if busy.is_empty() {
+            Ok(Reply::Value(result?))
+        } else {
+            Ok(Reply::Work(Box::new(Quiet::new(busy, result))))
         }
     }
 }

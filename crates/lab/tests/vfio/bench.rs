@@ -18,6 +18,8 @@ use crate::memory::BASE;
 /// Where arguments and buffers are.
 const ARGUMENT: u64 = BASE;
 const BUFFER: u64 = BASE + 0x1000;
+/// Where the program's memory ends.
+pub(crate) const END: u64 = BASE + 0x2000;
 /// Where the memory is that devices reach, as the program and as they see it, and its size.
 pub(crate) const SHARED: u64 = 0x7000_0000;
 pub(crate) const IOVA: u64 = 0x10_0000;
@@ -130,7 +132,7 @@ impl Bench {
             programs: Arc::clone(&shared) as Arc<dyn ProgramMemory>,
         };
         let (lab, kernel) = Lab::new(&config, memories)?;
-        let mut program = Program::new(0x2000);
+        let mut program = Program::new((END - BASE) as usize);
         program.make_pinnable(SHARED, SIZE as u64, true);
         program.set_capability(ioctlab_kernel::Capability::SysRawio, true);
         Ok(Self { lab, kernel, program, shared, counts: BTreeMap::new(), watched: Vec::new(), next: 3 })
@@ -256,10 +258,22 @@ impl Bench {
         (container, group)
     }
 
+    /// An ioctl whose argument is words, which isn't gone on with.
+    pub(crate) fn reply(&mut self, number: i32, request: Request, words: &[u32]) -> CallResult<Reply> {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        self.program.put(ARGUMENT, &bytes);
+        self.kernel.ioctl(self.file(number), request, ARGUMENT, &mut self.program)
+    }
+
     /// Maps all of the shared memory.
     pub(crate) fn map(&mut self, container: i32) {
+        self.map_at(container, IOVA, SIZE as u64);
+    }
+
+    /// Maps the start of the shared memory somewhere.
+    pub(crate) fn map_at(&mut self, container: i32, iova: u64, bytes: u64) {
         let halves = |long: u64| [long as u32, (long >> 32) as u32];
-        let numbers = [SHARED, IOVA, SIZE as u64].map(halves);
+        let numbers = [SHARED, iova, bytes].map(halves);
         let words = [&[32, DMA_MAP_READ | DMA_MAP_WRITE], numbers.as_flattened()].concat();
         self.words(container, IOMMU_MAP_DMA, &mut words.clone()).unwrap();
     }

@@ -2,12 +2,13 @@
 
 use ioctlab_abi::vfio::{
     DEVICE_GET_PCI_HOT_RESET_INFO, DEVICE_GET_REGION_INFO, DEVICE_IOEVENTFD, DEVICE_PCI_HOT_RESET,
-    GROUP_UNSET_CONTAINER, NOIOMMU_IOMMU, TYPE1V2_IOMMU,
+    DIRTY_PAGES_START, DMA_UNMAP_GET_DIRTY_BITMAP, GROUP_UNSET_CONTAINER, IOMMU_DIRTY_PAGES, IOMMU_UNMAP_DMA,
+    NOIOMMU_IOMMU, TYPE1V2_IOMMU,
 };
-use ioctlab_kernel::Errno;
+use ioctlab_kernel::{Errno, Reply, Stop};
 use ioctlab_lab::VfioRequest;
 
-use crate::bench::{ALL, Bench, COMMAND, problem};
+use crate::bench::{ALL, Bench, COMMAND, END, IOVA, problem};
 
 const FIRST: &str = "0000:00:05.0";
 const SECOND: &str = "0000:00:06.0";
@@ -204,4 +205,26 @@ fn a_rom_is_as_large_as_its_images() {
         assert_eq!(bench.pread(device, rom | 510, 4), read);
     }
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// `UNMAP_DMA` with a bitmap that can't be written all has unmapped something by then: its answer, too, comes when no device moves
+/// data there any more.
+#[test]
+fn a_failed_unmap_waits_for_devices_too() {
+    let mut bench = Bench::new(&file(&[(FIRST, "")]));
+    let (container, _) = bench.up("/dev/vfio/0", TYPE1V2_IOMMU);
+    let far = IOVA + (64 << 12);
+    bench.map_at(container, IOVA, 4096);
+    bench.map_at(container, far, 4096);
+    bench.words(container, IOMMU_DIRTY_PAGES, &mut [8, DIRTY_PAGES_START]).unwrap();
+    // The bitmap's second word is past the end of memory.
+    let bitmap = END - 8;
+    let halves = |long: u64| [long as u32, (long >> 32) as u32];
+    let numbers = [IOVA, far - IOVA + 4096, 4096, 16, bitmap].map(halves);
+    let words = [&[48, DMA_UNMAP_GET_DIRTY_BITMAP], numbers.as_flattened()].concat();
+    let reply = bench.reply(container, IOMMU_UNMAP_DMA, &words);
+    let Ok(Reply::Work(work)) = reply else { panic!("it waits for nothing") };
+    assert_eq!(bench.work(work), Err(Errno::EFAULT));
+    let reply = bench.reply(container, IOMMU_UNMAP_DMA, &words);
+    assert!(matches!(reply, Err(Stop::Fail(Errno::EFAULT))), "nothing is left to be unmapped before it");
 }
