@@ -17,7 +17,7 @@ use crate::memory::BASE;
 
 /// Where arguments and buffers are.
 const ARGUMENT: u64 = BASE;
-const BUFFER: u64 = BASE + 0x1000;
+pub(crate) const BUFFER: u64 = BASE + 0x1000;
 /// Where the program's memory ends.
 pub(crate) const END: u64 = BASE + 0x2000;
 /// Where the memory is that devices reach, as the program and as they see it, and its size.
@@ -174,7 +174,7 @@ impl Bench {
         Ok(self.install(Descriptor::File(file)))
     }
 
-    fn file(&self, number: i32) -> FileId {
+    pub(crate) fn file(&self, number: i32) -> FileId {
         match self.program.descriptors[&number] {
             Descriptor::File(file) => file,
             other => panic!("{other:?}"),

@@ -5,10 +5,10 @@ use ioctlab_abi::vfio::{
     DIRTY_PAGES_START, DMA_UNMAP_GET_DIRTY_BITMAP, GROUP_UNSET_CONTAINER, IOMMU_DIRTY_PAGES, IOMMU_UNMAP_DMA,
     NOIOMMU_IOMMU, TYPE1V2_IOMMU,
 };
-use ioctlab_kernel::{Errno, Reply, Stop};
+use ioctlab_kernel::{Errno, Reply, Stop, UserPtr};
 use ioctlab_lab::VfioRequest;
 
-use crate::bench::{ALL, Bench, COMMAND, END, IOVA, problem};
+use crate::bench::{ALL, BUFFER, Bench, COMMAND, END, IOVA, problem};
 
 const FIRST: &str = "0000:00:05.0";
 const SECOND: &str = "0000:00:06.0";
@@ -227,4 +227,29 @@ fn a_failed_unmap_waits_for_devices_too() {
     assert_eq!(bench.work(work), Err(Errno::EFAULT));
     let reply = bench.reply(container, IOMMU_UNMAP_DMA, &words);
     assert!(matches!(reply, Err(Stop::Fail(Errno::EFAULT))), "nothing is left to be unmapped before it");
+}
+
+/// Whoever closes a device while a call is at it doesn't get rid of it before the call is over, and nothing of the call is left
+/// then.
+#[test]
+fn a_call_at_the_device_keeps_it_open() {
+    let mut bench = Bench::new(&file(&[(FIRST, "")]));
+    let (container, group) = bench.up("/dev/vfio/0", TYPE1V2_IOMMU);
+    let device = bench.device(group, FIRST).unwrap();
+    let file = bench.file(device);
+    let raise = 0x18;
+    bench.program.put(BUFFER, &[0; 4]);
+    let write = bench.kernel.write_at(file, Some(raise), UserPtr(BUFFER), 4, &mut bench.program);
+    let Ok(Reply::Work(mut work)) = write else { panic!("registers aren't written at once") };
+    bench.kernel.hold(file);
+    work.run();
+    for number in [container, group, device] {
+        bench.close(number);
+    }
+    assert_eq!(bench.open("/dev/vfio/0"), Err(Errno::EBUSY));
+    assert_eq!(work.finish(&mut bench.program), Ok(4));
+    bench.kernel.let_go(file);
+    let (_, group) = bench.up("/dev/vfio/0", TYPE1V2_IOMMU);
+    let device = bench.device(group, FIRST).unwrap();
+    assert_eq!(bench.pread(device, COMMAND + 2, 1), Ok(vec![0x10]), "no interrupt is pending");
 }
