@@ -59,7 +59,7 @@ pub struct OpenFile {
 /// An open file description, and what keeps it.
 struct Entry {
     open: OpenFile,
-    /// What refers to it: all its descriptors together count as one, each mapping as one more.
+    /// What refers to it: all its descriptors together count as one, each mapping and each call as one more.
     references: usize,
     /// There are descriptors of it.
     described: bool,
@@ -135,8 +135,8 @@ impl Kernel {
         Ok(file)
     }
 
-    /// The last descriptor of a file is gone. The driver is told when its last mapping is gone, too. A file that has no
-    /// descriptors is left alone.
+    /// The last descriptor of a file is gone. The driver is told when its last mapping is gone, too, and no call is going on. A
+    /// file that has no descriptors is left alone.
     pub fn release(&mut self, file: FileId) {
         if let Some(entry) = self.files.get_mut(&file)
             && core::mem::take(&mut entry.described)
@@ -145,15 +145,15 @@ impl Kernel {
         }
     }
 
-    /// Something more refers to a file.
-    pub(crate) fn hold(&mut self, file: FileId) {
+    /// Something more refers to a file: a mapping, or a call that is gone on with while the kernel isn't locked (`fget`).
+    pub fn hold(&mut self, file: FileId) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.references = entry.references.saturating_add(1);
         }
     }
 
-    /// Something refers to a file no longer; the driver's `release` comes with the last.
-    pub(crate) fn let_go(&mut self, file: FileId) {
+    /// Something that [held](Self::hold) a file does so no longer (`fput`); the driver's `release` comes with the last.
+    pub fn let_go(&mut self, file: FileId) {
         let Some(entry) = self.files.get_mut(&file) else { return };
         entry.references = entry.references.saturating_sub(1);
         if entry.references > 0 {

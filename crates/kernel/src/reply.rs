@@ -27,7 +27,7 @@ impl From<i64> for Reply {
 }
 
 /// What a call leads to that may take its time, as a device may: it is done while the kernel is not locked, so that a device
-/// that hangs holds up nobody but its own clients.
+/// that hangs holds up nobody but its own clients. Meanwhile the call's file is to be [held](crate::Kernel::hold).
 pub trait Work: Send {
     /// Does it. Nothing of the kernel is locked meanwhile.
     fn run(&mut self);

@@ -35,7 +35,7 @@ pub trait Subsystem: Send {
     /// The last reference to `file` is gone (`release()`); called exactly once for an opened file.
     fn release(&mut self, file: FileId);
 
-    /// `read` of up to `count` bytes to `to`.
+    /// `read` of up to `count` bytes to `to`, of a file that is [`Behind::Stream`](crate::Behind::Stream).
     ///
     /// # Errors
     /// The driver's; [`Errno::EFAULT`] leaves the data unread.
@@ -45,9 +45,12 @@ pub trait Subsystem: Send {
         to: UserPtr,
         count: usize,
         memory: &mut dyn UserMemory,
-    ) -> CallResult<usize>;
+    ) -> CallResult<usize> {
+        let _ = (file, to, count, memory);
+        Err(Errno::EINVAL.into())
+    }
 
-    /// `write` of `count` bytes from `from`.
+    /// `write` of `count` bytes from `from`, of a file that is [`Behind::Stream`](crate::Behind::Stream).
     ///
     /// # Errors
     /// The driver's.
@@ -57,7 +60,10 @@ pub trait Subsystem: Send {
         from: UserPtr,
         count: usize,
         memory: &mut dyn UserMemory,
-    ) -> CallResult<usize>;
+    ) -> CallResult<usize> {
+        let _ = (file, from, count, memory);
+        Err(Errno::EINVAL.into())
+    }
 
     /// `read` at a position, of a file that is [`Behind::Addressed`](crate::Behind::Addressed).
     ///
@@ -147,23 +153,39 @@ pub trait Subsystem: Send {
     /// Tries again what waits for that.
     fn retry_deferred(&mut self) {}
 
-    /// What `poll` reports now.
-    fn poll(&self, file: FileId) -> PollEvents;
+    /// What `poll` reports now. Without a `poll` of its own a file is always ready.
+    fn poll(&self, file: FileId) -> PollEvents {
+        let _ = file;
+        PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
+    }
 
     /// The unread data, in bytes.
-    fn unread(&self, file: FileId) -> usize;
+    fn unread(&self, file: FileId) -> usize {
+        let _ = file;
+        0
+    }
 
     /// How many bytes a `read` of `count` bytes would take now; 0 if it would wait, fail or take none.
-    fn would_read(&self, file: FileId, count: usize) -> usize;
+    fn would_read(&self, file: FileId, count: usize) -> usize {
+        let _ = (file, count);
+        0
+    }
 
     /// Copies unread data to `to` without taking it; returns the bytes copied, in whole records.
-    fn peek(&self, file: FileId, to: &mut [u8]) -> usize;
+    fn peek(&self, file: FileId, to: &mut [u8]) -> usize {
+        let _ = (file, to);
+        0
+    }
 
     /// Takes `bytes` of unread data: a process got them from the kernel object that shows them.
-    fn consume(&mut self, file: FileId, bytes: usize);
+    fn consume(&mut self, file: FileId, bytes: usize) {
+        let _ = (file, bytes);
+    }
 
     /// The next file whose unread data has grown since it was last returned here.
-    fn next_changed(&mut self) -> Option<FileId>;
+    fn next_changed(&mut self) -> Option<FileId> {
+        None
+    }
 
     /// The next thing to be done with an eventfd of a program's, in the order in which it came about.
     fn next_event(&mut self) -> Option<Event> {

@@ -66,24 +66,6 @@ impl Subsystem for Recorder {
     fn poll(&self, _: FileId) -> PollEvents {
         PollEvents::OUT
     }
-
-    fn unread(&self, _: FileId) -> usize {
-        0
-    }
-
-    fn would_read(&self, _: FileId, _: usize) -> usize {
-        0
-    }
-
-    fn peek(&self, _: FileId, _: &mut [u8]) -> usize {
-        0
-    }
-
-    fn consume(&mut self, _: FileId, _: usize) {}
-
-    fn next_changed(&mut self) -> Option<FileId> {
-        None
-    }
 }
 
 struct NoMemory;
@@ -134,6 +116,21 @@ fn a_file_is_released_exactly_once_and_its_number_is_never_used_again() {
     assert_eq!(kernel.open_files(), 1);
     assert_eq!(kernel.read(first, UserPtr(0), 4, &mut NoMemory), Err(Stop::Fail(Errno::EBADF)));
     assert_eq!(kernel.ioctl(first, Request(1), 0, &mut NoMemory).err(), Some(Stop::Fail(Errno::EBADF)));
+}
+
+#[test]
+fn a_call_keeps_its_file() {
+    let (mut kernel, log) = kernel();
+    let file = kernel.open(NodeId(0), Access::from_flags(2), 0, OPENER).expect("the driver agrees");
+    kernel.hold(file);
+    kernel.hold(file);
+    kernel.release(file);
+    kernel.let_go(file);
+    assert_eq!(taken(&log), ["open 0 1 3"]);
+    kernel.let_go(file);
+    assert_eq!(taken(&log), ["release 1"]);
+    kernel.let_go(file);
+    assert!(taken(&log).is_empty());
 }
 
 #[test]

@@ -12,8 +12,8 @@ pub(crate) const MAX_BITMAP: u64 = 0x1000_0000;
 pub(crate) const MAX_PAGES: u64 = 0x7fff_ffff;
 /// Where a program's addresses end (`TASK_SIZE_MAX`).
 const ADDRESSES_END: u64 = 0x7fff_ffff_f000;
-/// Bits that are written at once, in words of 64.
-const WORDS: u64 = 64;
+/// Bits that are written at once, in words of 64: a page of them, as each write is a call into the program's memory.
+const WORDS: u64 = 512;
 
 /// Where a program wants dirty pages reported: `u64 pgsize, u64 size, u64 data`.
 #[derive(Clone, Copy, Debug)]

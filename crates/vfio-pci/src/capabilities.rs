@@ -29,6 +29,9 @@ const EXT_TPH: u8 = 0x17;
 const EXT_LTR: u8 = 0x18;
 pub(crate) const EXT_DVSEC: u8 = 0x23;
 
+/// The least room that a capability takes (`PCI_CAP_SIZEOF`).
+const LEAST: usize = 4;
+
 /// How many bytes a capability has; 0 for one that programs don't see.
 fn length(config: &mut Config, function: &mut dyn Function, id: u8, at: u16) -> u16 {
     let field = |offset: u16| at.saturating_add(offset);
@@ -118,7 +121,7 @@ pub(crate) fn find(config: &mut Config, function: &mut dyn Function) {
     let mut previous = CAPABILITIES;
     let mut position = function.byte(CAPABILITIES);
     let mut any = false;
-    for _ in 0..(EXTENDED.saturating_sub(HEADER_SIZE) / 8) {
+    for _ in (HEADER_SIZE..EXTENDED).step_by(LEAST) {
         if position == 0 {
             break;
         }
@@ -153,7 +156,7 @@ pub(crate) fn find_extended(config: &mut Config, function: &mut dyn Function) {
     let mut previous = None;
     let mut at = EXTENDED;
     let mut any = false;
-    for _ in 0..(config.size().saturating_sub(usize::from(EXTENDED)) / 8) {
+    for _ in (usize::from(EXTENDED)..config.size()).step_by(LEAST) {
         if at < EXTENDED {
             break;
         }
@@ -167,7 +170,7 @@ pub(crate) fn find_extended(config: &mut Config, function: &mut dyn Function) {
                 config.set_dword(before, kept | u32::from(next) << 20);
             }
             (0, None) => {
-                config.take(function, id as u8, at, 8);
+                config.take(function, id as u8, at, LEAST as u16);
                 let kept = config.dword(at) & 0xffc0_0000;
                 config.set_dword(at, kept);
                 previous = Some(at);

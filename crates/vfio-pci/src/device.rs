@@ -63,6 +63,7 @@ pub struct Device {
     /// What is left to be done from when it was open.
     events: VecDeque<Event>,
     msi_qmax: u16,
+    needs_reset: bool,
 }
 
 /// What there is while the device is open.
@@ -105,7 +106,7 @@ impl Device {
             Role::Physical { token } => Some(Token::new(token)),
             Role::Plain | Role::Virtual { .. } => None,
         };
-        Self { role, token, open: None, events: VecDeque::new(), msi_qmax: 0 }
+        Self { role, token, open: None, events: VecDeque::new(), msi_qmax: 0, needs_reset: false }
     }
 
     /// The device's first file is opened (`vfio_pci_core_enable`): no DMA, a reset if there is one, and a new virtual
@@ -181,6 +182,7 @@ impl Device {
         }
         open.events.extend(open.error.into_iter().chain(open.request).map(Event::LetGo));
         self.msi_qmax = open.msi_qmax;
+        self.needs_reset = !open.reset_works;
         self.events.append(&mut open.events);
     }
 
@@ -189,12 +191,19 @@ impl Device {
         self.open.is_some()
     }
 
+    /// Whether it was closed without a reset, and hasn't been reset with its bus or slot since. The layer above resets these
+    /// when nobody uses any of their devices, and all are bound to vfio-pci (`vfio_pci_dev_set_try_reset`).
+    pub const fn needs_reset(&self) -> bool {
+        self.needs_reset
+    }
+
     /// Resets the function, and restores its registers, open or not: as part of a reset of its bus or slot.
     pub fn reset(&mut self, function: &mut dyn Function) {
-        if let Some(open) = &mut self.open {
-            open.set_power_state(function, 0);
+        self.needs_reset = false;
+        match &mut self.open {
+            Some(open) => open.reset_awake(function),
+            None => hardware::reset(function),
         }
-        hardware::reset(function);
     }
 
     /// The device asserts INTx, or has sent a message.

@@ -94,6 +94,8 @@ impl Open {
             return Err(Errno::EINVAL);
         }
         self.low_power = Some(event);
+        // It is suspended from D0, whatever state the program has put it into, and resumed to that.
+        self.set_power_state(function, 0);
         self.note_reachable(function);
         Ok(())
     }

@@ -8,7 +8,7 @@ use ioctlab_abi::vfio::{
 };
 use ioctlab_chardev::{CallResult, Caller, Errno, Request, UserPtr};
 
-use crate::{Device, Function, hardware};
+use crate::{Device, Function};
 
 /// What an ioctl comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +46,7 @@ impl Device {
                 if !open.reset_works {
                     return Err(Errno::EINVAL.into());
                 }
-                open.set_power_state(function, 0);
-                hardware::reset(function);
+                open.reset_awake(function);
                 return Ok(Done::Reset);
             }
             DEVICE_GET_PCI_HOT_RESET_INFO => open.get_hot_reset_info(argument, caller, function)?,

@@ -26,7 +26,8 @@ impl Open {
     /// `SET_IRQS`, `TRIGGER` of MSI or MSI-X: enables and disables it, sets what vectors signal, or signals it.
     ///
     /// # Errors
-    /// `EINVAL` if something else is enabled, or for what isn't there; `ERANGE` to enable no vector; the descriptors': then
+    /// `EINVAL` if something else is enabled, or for what isn't there; `ERANGE` to enable no vector; `EINVAL` to enable any in
+    /// another power state than D0; the descriptors': then
     /// the vectors that were asked for signal nothing, and if it wasn't enabled before it isn't then.
     pub(crate) fn set_message_trigger(
         &mut self,
@@ -72,6 +73,10 @@ impl Open {
     ) -> Result<(), Errno> {
         if count == 0 {
             return Err(Errno::ERANGE);
+        }
+        // The PCI core sets none up but in D0.
+        if self.power_state != 0 {
+            return Err(Errno::EINVAL);
         }
         function.enable_messages(kind, count)?;
         // INTx is off as long as messages are on (`pci_intx_for_msi`).

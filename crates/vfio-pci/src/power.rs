@@ -2,7 +2,7 @@
 
 use crate::Function;
 use crate::device::Open;
-use crate::hardware::{COMMAND, COMMAND_MEMORY, SavedState};
+use crate::hardware::{self, COMMAND, COMMAND_MEMORY, SavedState};
 
 /// In the power management capability: which states there are, and the control register.
 const PM_CAPABLE: u16 = 2;
@@ -42,6 +42,12 @@ impl Open {
             saved.restore(function);
         }
         self.note_reachable(function);
+    }
+
+    /// Resets the function alone, from D0: a reset leaves it there, and what is restored then is that state's.
+    pub(crate) fn reset_awake(&mut self, function: &mut dyn Function) {
+        self.set_power_state(function, 0);
+        hardware::reset(function);
     }
 
     /// Whether the function decodes memory, as far as the program has it (`__vfio_pci_memory_enabled`).

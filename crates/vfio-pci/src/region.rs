@@ -31,7 +31,7 @@ impl Device {
     ///
     /// # Errors
     /// `EINVAL` for a region that isn't there, or a position past its end; `EFAULT` past the end of configuration space, and for
-    /// the buffer; `ENOMEM` if the ROM isn't valid; `EIO` while the device doesn't decode memory.
+    /// the buffer; `ENOMEM` if the ROM isn't valid, which it isn't either while the device doesn't decode memory; else `EIO` then.
     pub fn read(
         &mut self,
         position: u64,
@@ -158,7 +158,8 @@ impl Open {
             (found.address, found.size, self.msix_range(bar), found.kind != BarKind::Io)
         };
         let room = size.checked_sub(offset).filter(|room| *room > 0 && address != 0).ok_or(Errno::EINVAL)?;
-        if region == ROM && excluded.start == 0 {
+        // Images are found by reading them: without decoding there are only ones.
+        if region == ROM && (excluded.start == 0 || !self.memory_is_enabled()) {
             return Err(Errno::ENOMEM);
         }
         let count = count.min(usize::try_from(room).unwrap_or(usize::MAX)).min(MAX_TRANSFER);

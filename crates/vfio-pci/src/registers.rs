@@ -4,7 +4,7 @@ use crate::capabilities::{EXT_DVSEC, EXT_ERR, EXT_POWER_BUDGET, EXT_VENDOR};
 use crate::config::{Part, Place};
 use crate::device::Open;
 use crate::hardware::{
-    self, CAP_AF, CAP_EXPRESS, CAP_MSI, CAP_PCIX, CAP_PM, CAP_VENDOR, CAP_VPD, COMMAND, COMMAND_INTX_DISABLE,
+    CAP_AF, CAP_EXPRESS, CAP_MSI, CAP_PCIX, CAP_PM, CAP_VENDOR, CAP_VPD, COMMAND, COMMAND_INTX_DISABLE,
     COMMAND_IO, COMMAND_MEMORY, MSI_FLAGS, MSI_FLAGS_ENABLE, MSI_FLAGS_QSIZE,
 };
 use crate::{Function, Messages};
@@ -122,7 +122,7 @@ impl Open {
             is_reset =
                 function.dword(place.register(EXPRESS_DEVCAP)) & DEVCAP_FLR != 0 && function.can_reset();
             if is_reset {
-                hardware::reset(function);
+                self.reset_awake(function);
             }
         }
         let wanted = self.config.word(control) & DEVCTL_READRQ;
@@ -149,7 +149,7 @@ impl Open {
         let able = function.byte(place.register(AF_CAP)) & AF_CAP_TP_AND_FLR == AF_CAP_TP_AND_FLR;
         let is_reset = able && function.can_reset();
         if is_reset {
-            hardware::reset(function);
+            self.reset_awake(function);
         }
         is_reset
     }

@@ -14,11 +14,11 @@ const HEADER_SIZE: usize = 12;
 const DEVICE_SIZE: usize = 8;
 
 impl Open {
-    /// `GET_PCI_HOT_RESET_INFO`: as many devices as there is room for, and how many there are.
+    /// `GET_PCI_HOT_RESET_INFO`: the devices, and how many there are.
     ///
     /// # Errors
-    /// `EFAULT`; `EINVAL` for a struct of less than 12 bytes; `ENODEV` if there is no such reset; `EPERM` if a device is in no
-    /// IOMMU group; `ENOSPC` for too little room.
+    /// `EFAULT`; `EINVAL` for a struct of less than 12 bytes; `ENODEV` if there is no such reset; `ENOSPC` if there isn't room
+    /// for all devices: it says how many there are then, and no more; `EPERM` if one is in no IOMMU group.
     pub(crate) fn get_hot_reset_info(
         &self,
         argument: UserPtr,
@@ -30,20 +30,22 @@ impl Open {
         let room = size.checked_sub(HEADER_SIZE).ok_or(Errno::EINVAL)?;
         let room = room.checked_div(DEVICE_SIZE).unwrap_or(0);
         let devices = function.neighbours().ok_or(Errno::ENODEV)?;
+        put(&mut header, 4, &0_u32.to_ne_bytes());
+        put(&mut header, 8, &u32::try_from(devices.len()).unwrap_or(u32::MAX).to_ne_bytes());
+        if devices.len() > room {
+            caller.write(argument, &header)?;
+            return Err(Errno::ENOSPC);
+        }
         let mut bytes = Vec::new();
-        for device in devices.iter().take(room) {
+        for device in &devices {
             let group = device.group.ok_or(Errno::EPERM)?;
             bytes.extend(group.to_ne_bytes());
             bytes.extend(device.segment.to_ne_bytes());
             bytes.extend([device.bus, device.devfn]);
         }
-        if !bytes.is_empty() {
-            caller.write(argument.behind(HEADER_SIZE)?, &bytes)?;
-        }
-        put(&mut header, 4, &0_u32.to_ne_bytes());
-        put(&mut header, 8, &u32::try_from(devices.len()).unwrap_or(u32::MAX).to_ne_bytes());
+        caller.write(argument.behind(HEADER_SIZE)?, &bytes)?;
         caller.write(argument, &header)?;
-        if devices.len() > room { Err(Errno::ENOSPC) } else { Ok(()) }
+        Ok(())
     }
 
     /// `PCI_HOT_RESET`: which functions are to be reset.

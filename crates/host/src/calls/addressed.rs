@@ -94,10 +94,7 @@ fn one<'a>(
     state.settle();
     let (result, state) = match reply {
         Ok(Reply::Value(bytes)) => (Ok(bytes), state),
-        Ok(Reply::Work(work)) => {
-            drop(state);
-            work::perform(call, work)
-        }
+        Ok(Reply::Work(work)) => work::perform(call, state, file, work),
         Ok(Reply::Open { .. }) => (Err(Errno::EIO), state),
         Err(Stop::Fail(errno)) => (Err(errno), state),
         Err(Stop::Wait) => (Err(Errno::EAGAIN), state),

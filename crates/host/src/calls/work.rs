@@ -11,9 +11,9 @@ use crate::server::State;
 use crate::sys::seccomp::Answer;
 
 /// Goes on with an ioctl on `file` that a driver has answered.
-pub(super) fn answer(
-    call: &mut Call<'_>,
-    mut state: MutexGuard<'_, State>,
+pub(super) fn answer<'a>(
+    call: &mut Call<'a>,
+    mut state: MutexGuard<'a, State>,
     file: FileId,
     reply: CallResult<Reply>,
 ) -> Answer {
@@ -32,8 +32,7 @@ pub(super) fn answer(
             }
         }
         Ok(Reply::Work(work)) => {
-            drop(state);
-            let (result, state) = perform(call, work);
+            let (result, state) = perform(call, state, file, work);
             drop(state);
             result.map_or_else(Answer::Fail, Answer::Value)
         }
@@ -43,16 +42,22 @@ pub(super) fn answer(
     }
 }
 
-/// Does a call's work, with nothing locked; returns what comes of it, with the lab locked again.
+/// Does a call's work, with nothing locked; returns what comes of it, with the lab locked again. If its file is closed
+/// meanwhile, it is released after that.
 pub(super) fn perform<'a>(
     call: &mut Call<'a>,
+    mut state: MutexGuard<'a, State>,
+    file: FileId,
     mut work: Box<dyn Work>,
 ) -> (Result<i64, Errno>, MutexGuard<'a, State>) {
+    state.kernel.hold(file);
+    drop(state);
     // A call that another thread's stands in for has none to stand in for it: it is the last that this thread serves.
     let ((), replaced) = call.server.relief.guard(call.replace, || work.run());
     call.is_replaced |= replaced;
     let mut state = call.server.lock();
     let result = state.with_caller(call.thread, &mut call.memory, |_, caller| work.finish(caller));
+    state.kernel.let_go(file);
     state.settle();
     (result, state)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ioctlab_kernel::{Caller, Errno, UserMemory, UserPtr, Work};
+use ioctlab_kernel::{Caller, Errno, EventId, UserMemory, UserPtr, Work};
 use ioctlab_vfio::DeviceId;
 use ioctlab_vfio_pci::BarAccess;
 
@@ -13,6 +13,8 @@ use super::cell::Cell;
 pub(super) struct Access {
     pub(super) host: VfioHost,
     pub(super) id: DeviceId,
+    /// The eventfd that has brought it about, if nobody calls.
+    pub(super) event: Option<EventId>,
     pub(super) cell: Arc<Cell>,
     /// How many bytes at the BAR's start are registers.
     pub(super) registers: u64,
@@ -31,6 +33,9 @@ pub(super) enum Outcome {
 
 impl Work for Access {
     fn run(&mut self) {
+        if let Some(event) = self.event {
+            self.host.lock().unwritten.remove(&event);
+        }
         let (access, registers) = (&self.access, self.registers);
         let bar = access.bar as u8;
         let outcome = self.cell.with(|model, bus| {

@@ -108,7 +108,7 @@ impl Cell {
         self.with_inner(Duration::ZERO, |inner, surroundings| inner.publish(surroundings));
     }
 
-    /// The device was reset. If some thread is at it, it is reset when that has done.
+    /// The device was reset. If some thread is at it, it is reset when that has done, and in any case before anybody else gets at it.
     pub(super) fn reset(&self) {
         lock(&self.surroundings.wanted).reset = true;
         self.with_inner(Duration::ZERO, |_, _| ());
@@ -138,11 +138,10 @@ impl Cell {
         let mut inner = self.take(patience)?;
         // A model that panics is broken; nobody else is hurt.
         let result = catch_unwind(AssertUnwindSafe(|| {
+            // It may have been wanted as the last one was on its way back.
+            inner.reset_if_wanted(&self.surroundings);
             let result = act(&mut inner, &self.surroundings);
-            if std::mem::take(&mut lock(&self.surroundings.wanted).reset) {
-                inner.model.reset(&mut Attached(&self.surroundings));
-                inner.publish(&self.surroundings);
-            }
+            inner.reset_if_wanted(&self.surroundings);
             result
         }));
         let mut presence = lock(&self.model);
@@ -171,6 +170,13 @@ impl Cell {
 }
 
 impl Inner {
+    fn reset_if_wanted(&mut self, surroundings: &Surroundings) {
+        if std::mem::take(&mut lock(&surroundings.wanted).reset) {
+            self.model.reset(&mut Attached(surroundings));
+            self.publish(surroundings);
+        }
+    }
+
     /// Takes note of what programs have written to registers through mappings: the device learns of it now.
     fn notice(&mut self, surroundings: &Surroundings) {
         for bar in 0..surroundings.bars.len() {
@@ -295,3 +301,6 @@ impl Bus for Attached<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

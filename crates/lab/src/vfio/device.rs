@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use ioctlab_kernel::{AreaId, DeviceMemory, Errno, FileId};
 use ioctlab_pci::{Address, BarKind, Function, InterruptMode};
-use ioctlab_vfio::DeviceId;
+use ioctlab_vfio::{DeviceId, GroupId, GroupKind};
 use ioctlab_vfio_pci as vfio_pci;
 
 use super::cell::{Cell, Conditions, Raised};
 use super::dma::Way;
+use super::rom;
 
 /// Where a BAR's register is in configuration space, and the ROM's.
 const BAR: usize = 0x10;
@@ -82,6 +83,8 @@ pub(super) struct Slot {
     /// The address as text.
     address: String,
     group: Option<u32>,
+    /// The number of the group that VFIO makes up for it, if it is in none.
+    pub(super) own_group: u32,
     driver: Option<String>,
     /// The driver whose device it is, where that isn't vfio-pci.
     pub(super) native: Option<String>,
@@ -117,6 +120,7 @@ impl Slot {
             place,
             address: place.to_string(),
             group,
+            own_group: 0,
             driver: None,
             native,
             driver_override: None,
@@ -134,8 +138,22 @@ impl Slot {
         &self.address
     }
 
+    /// Its IOMMU group, if an IOMMU translates for it.
     pub(super) fn group(&self) -> Option<u32> {
         self.group
+    }
+
+    /// The group that VFIO has it in.
+    pub(super) fn vfio_group(&self) -> (GroupId, GroupKind) {
+        match self.group {
+            Some(number) => (GroupId(number), GroupKind::Iommu),
+            None => (GroupId(self.own_group), GroupKind::Noiommu),
+        }
+    }
+
+    /// The group that it is in as the rest of the kernel has it: without an IOMMU, what VFIO has made up while it is bound.
+    pub(super) fn iommu_group(&self) -> Option<u32> {
+        self.group.or(self.vfio.as_ref().map(|_| self.own_group))
     }
 
     pub(super) fn driver(&self) -> Option<&str> {
@@ -294,7 +312,7 @@ impl Slot {
             flags |= if bar.prefetchable { RESOURCE_PREFETCHABLE | 8 } else { 0 };
             flags |= if wide { RESOURCE_WIDE | 4 } else { 0 };
             if let Some(line) = lines.get_mut(index) {
-                *line = (start, start + bar.size - 1, flags);
+                *line = (start, start + (bar.size - 1), flags);
             }
         }
         let rom = self.function.rom().len() as u64;
@@ -353,7 +371,7 @@ impl vfio_pci::Function for Seat<'_> {
     fn rom(&self) -> Option<vfio_pci::Rom> {
         let size = self.function.rom().len() as u64;
         let address = u64::from(self.function.config().read(ROM, 4) & !0x7ff);
-        (size > 0).then_some(vfio_pci::Rom { address, size, image: size })
+        (size > 0).then_some(vfio_pci::Rom { address, size, image: rom::images(self.function.rom()) })
     }
 
     fn can_reset(&self) -> bool {

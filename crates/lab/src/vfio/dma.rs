@@ -71,6 +71,11 @@ impl Way {
         *self.domain.write().unwrap_or_else(PoisonError::into_inner) = domain;
     }
 
+    /// The domain that it is of.
+    pub(super) fn domain(&self) -> Option<Arc<SharedDomain>> {
+        self.domain.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The device reads memory.
     ///
     /// # Errors
@@ -116,8 +121,7 @@ impl Way {
             lock(&self.unit.faults).record(self.source, fault);
             fault
         };
-        let domain = self.domain.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let domain = domain.ok_or_else(|| failed(Reason::NotAttached))?;
+        let domain = self.domain().ok_or_else(|| failed(Reason::NotAttached))?;
         let _moving = domain.gate.read().unwrap_or_else(PoisonError::into_inner);
         let translated = domain.table().translate(address, length as u64, access);
         let run = translated.map_err(|fault| failed(fault.reason))?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ioctlab_kernel::{Errno, Stored};
-use ioctlab_vfio::{GroupId, GroupKind, MemberDriver, Removal};
+use ioctlab_vfio::{GroupKind, MemberDriver, Removal};
 
 use super::State;
 use super::device::{Ids, Slot};
@@ -119,7 +119,10 @@ impl State {
         let slot = self.machine.slots.get_mut(address).filter(|slot| slot.pulled).ok_or(Errno::ENODEV)?;
         slot.pulled = false;
         slot.driver_override = None;
-        self.probe(address)
+        self.machine.join_group(address);
+        // It is there all the same if a driver wants it and can't have it.
+        let _ = self.probe(address);
+        Ok(())
     }
 
     /// `driver_override`: the only driver that may have the device; none of it is written as a line without anything on it.
@@ -174,16 +177,12 @@ impl State {
     /// Binds a driver to a device that has none.
     pub(super) fn attach(&mut self, address: &str, driver: &str) -> Result<(), Errno> {
         let Some(slot) = self.machine.slots.get(address) else { return Err(Errno::ENODEV) };
-        let (id, group) = (slot.id, slot.group());
-        if let Some(group) = group {
-            self.vfio.may_bind(GroupId(group), kind(Some(driver)))?;
+        let (id, (group, group_kind)) = (slot.id, slot.vfio_group());
+        if group_kind == GroupKind::Iommu {
+            self.vfio.may_bind(group, kind(Some(driver)))?;
         }
         if driver == VFIO_PCI {
-            let (number, kind) = match group {
-                Some(number) => (number, GroupKind::Iommu),
-                None => (id.0, GroupKind::Noiommu),
-            };
-            self.vfio.add_group_dev(id, GroupId(number), kind)?;
+            self.vfio.add_group_dev(id, group, group_kind)?;
             if let Some(slot) = self.machine.slots.get_mut(address) {
                 slot.vfio = Some(ioctlab_vfio_pci::Device::new(ioctlab_vfio_pci::Role::Plain));
             }
@@ -220,7 +219,10 @@ impl State {
         if let Some(slot) = self.machine.slots.get_mut(address) {
             slot.vfio = None;
             slot.set_driver(None);
-            slot.pulled |= removes;
+            if removes {
+                slot.pulled = true;
+                slot.way.attach(None);
+            }
         }
         self.update_nodes();
     }

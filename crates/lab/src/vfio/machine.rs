@@ -91,7 +91,7 @@ impl Machine {
         let others = self.on_bus_of(self.slot_of(id)?);
         let neighbours = others.as_ref().map(|others| {
             let neighbour = |slot: &&Slot| vfio_pci::Neighbour {
-                group: slot.group(),
+                group: slot.iommu_group(),
                 segment: slot.place.segment,
                 bus: slot.place.bus,
                 devfn: slot.place.devfn(),
@@ -101,6 +101,27 @@ impl Machine {
             others.iter().map(neighbour).collect()
         });
         Some(Surroundings { neighbours, group_files: Arc::clone(&self.group_files) })
+    }
+
+    /// A device is on its bus again: it reaches memory as the others of its group do (`iommu_group_add_device`).
+    pub(super) fn join_group(&self, address: &str) {
+        let Some(slot) = self.slots.get(address) else { return };
+        let others = slot.group().map(|group| self.group(GroupId(group)));
+        slot.way.attach(others.and_then(|mut others| others.find_map(|other| other.way.domain())));
+    }
+
+    /// Resets a device's bus if nobody uses a device of it, and some device wasn't reset as it was closed.
+    fn reset_unused_bus(&mut self, device: DeviceId) {
+        let Some(shared) = self.slot_of(device).and_then(|slot| self.on_bus_of(slot)) else { return };
+        let is_unused = |slot: &&Slot| slot.vfio.as_ref().is_some_and(|vfio| !vfio.is_open());
+        let needs_reset = |slot: &&Slot| slot.vfio.as_ref().is_some_and(vfio_pci::Device::needs_reset);
+        if !shared.iter().all(is_unused) || !shared.iter().any(needs_reset) {
+            return;
+        }
+        let ids: Vec<DeviceId> = shared.iter().map(|slot| slot.id).collect();
+        for id in ids {
+            self.with_vfio(id, |vfio, seat| vfio.reset(seat));
+        }
     }
 
     fn group(&self, group: GroupId) -> impl Iterator<Item = &Slot> {
@@ -134,6 +155,7 @@ impl Bus for Machine {
 
     fn close_device(&mut self, device: DeviceId) {
         self.with_vfio(device, |vfio, seat| vfio.close(seat));
+        self.reset_unused_bus(device);
     }
 
     fn request(&mut self, device: DeviceId, count: u32) {

@@ -1,6 +1,7 @@
 //! The wiring of a machine with VFIO: its PCI devices and IOMMU, Linux's drivers on them, and its part of sysfs.
 
 mod access;
+mod calls;
 mod cell;
 mod device;
 mod dma;
@@ -8,29 +9,22 @@ mod drivers;
 mod machine;
 mod nodes;
 mod quiet;
+mod rom;
 mod setup;
 mod subsystem;
 mod tree;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ioctlab_kernel::{
-    AreaId, CallResult, Caller, DeviceMemory, DeviceNumber, Errno, EventId, FileId, Mapping, MmapRequest,
-    Node, ProgramMemory, Reply, Request, Tree, UserMemory, UserPtr, Work,
-};
+use ioctlab_kernel::{DeviceMemory, DeviceNumber, Errno, EventId, FileId, Node, ProgramMemory, Tree};
 use ioctlab_vfio::{DeviceId, GroupId, GroupKind, Minor, Vfio};
-use ioctlab_vfio_pci::{BarAccess, BarWrite, Done, Transfer};
 
 use crate::config;
-use access::{Access, Outcome, Reset};
 use device::Slot;
 use drivers::{DynamicIds, Unbinding};
 use machine::Machine;
 use tree::Sysfs;
-
-/// The ROM's place among a device's regions.
-const ROM: usize = ioctlab_abi::vfio::PCI_ROM_REGION as usize;
 
 /// Something done to the machine from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +57,8 @@ struct State {
     ids: DynamicIds,
     /// Devices that are to be given back.
     unbinding: BTreeMap<DeviceId, Unbinding>,
+    /// Eventfds that were signalled, and whose writes to registers haven't begun: what comes meanwhile is the same write.
+    unwritten: BTreeSet<EventId>,
     files: BTreeMap<FileId, Opened>,
     /// The groups that there can be, by their places among the nodes.
     groups: Vec<Group>,
@@ -285,140 +281,5 @@ impl State {
             format!("{} {:04x}:{:04x} {group}, {state}{users}\n", slot.address(), ids(0), ids(2))
         };
         self.machine.slots.values().map(line).collect()
-    }
-}
-
-/// Calls on devices.
-impl State {
-    fn read_device(
-        &mut self,
-        host: &VfioHost,
-        id: DeviceId,
-        position: u64,
-        to: UserPtr,
-        count: usize,
-        caller: &mut dyn Caller,
-    ) -> CallResult<Reply> {
-        let transfer = self.machine.with_vfio(id, |vfio, seat| vfio.read(position, to, count, caller, seat));
-        let access = match transfer.ok_or(Errno::ENODEV)?? {
-            Transfer::Done(bytes) => return Ok(Reply::Value(bytes as i64)),
-            Transfer::Reset(bytes) => return self.reset(&[id], bytes as i64),
-            Transfer::Bar(access) => access,
-        };
-        let memory: &mut dyn UserMemory = caller;
-        let start = usize::try_from(access.offset).unwrap_or(usize::MAX);
-        if access.bar == ROM {
-            let rom = self.machine.slot_of(id).map_or(&[][..], |slot| slot.function.rom());
-            let byte = |at: usize| rom.get(at).copied().unwrap_or(0xff);
-            let bytes: Vec<u8> = (0..access.count).map(|at| byte(start.saturating_add(at))).collect();
-            memory.write(to, &bytes)?;
-            return Ok(Reply::Value(access.count as i64));
-        }
-        if let Some(area) = self.memory_of(id, &access) {
-            let mut bytes = vec![0; access.count];
-            self.machine.memory.read(area, access.offset, &mut bytes);
-            memory.write(to, &bytes)?;
-            return Ok(Reply::Value(access.count as i64));
-        }
-        self.access(host, id, access, to)
-    }
-
-    fn write_device(
-        &mut self,
-        host: &VfioHost,
-        id: DeviceId,
-        position: u64,
-        from: UserPtr,
-        count: usize,
-        caller: &mut dyn Caller,
-    ) -> CallResult<Reply> {
-        let transfer =
-            self.machine.with_vfio(id, |vfio, seat| vfio.write(position, from, count, caller, seat));
-        let access = match transfer.ok_or(Errno::ENODEV)?? {
-            Transfer::Done(bytes) => return Ok(Reply::Value(bytes as i64)),
-            Transfer::Reset(bytes) => return self.reset(&[id], bytes as i64),
-            Transfer::Bar(access) => access,
-        };
-        if let (Some(area), Some(bytes)) = (self.memory_of(id, &access), &access.bytes) {
-            self.machine.memory.write(area, access.offset, bytes);
-            return if bytes.len() < access.count {
-                Err(Errno::EFAULT.into())
-            } else {
-                Ok(Reply::Value(access.count as i64))
-            };
-        }
-        self.access(host, id, access, from)
-    }
-
-    /// The memory that an access is of, if none of it is a register, nor left out: that is there at once.
-    fn memory_of(&self, id: DeviceId, access: &BarAccess) -> Option<AreaId> {
-        let slot = self.machine.slot_of(id)?;
-        let registers = slot.function.bar(access.bar as u8)?.registers;
-        let is_memory = access.offset >= registers && access.excluded.is_empty();
-        slot.areas.get(access.bar).copied().flatten().filter(|_| is_memory)
-    }
-
-    fn access(&self, host: &VfioHost, id: DeviceId, access: BarAccess, to: UserPtr) -> CallResult<Reply> {
-        let slot = self.machine.slot_of(id).ok_or(Errno::ENODEV)?;
-        let registers = slot.function.bar(access.bar as u8).ok_or(Errno::EINVAL)?.registers;
-        let (host, cell) = (host.clone(), Arc::clone(&slot.cell));
-        let outcome = Outcome::Read(Vec::new());
-        Ok(Reply::Work(Box::new(Access { host, id, cell, registers, access, to, outcome })))
-    }
-
-    fn device_ioctl(
-        &mut self,
-        id: DeviceId,
-        request: Request,
-        argument: u64,
-        caller: &mut dyn Caller,
-    ) -> CallResult<Reply> {
-        let done = self.machine.with_vfio(id, |vfio, seat| vfio.ioctl(request, argument, caller, seat));
-        match done.ok_or(Errno::ENODEV)?? {
-            Done::Value(value) => Ok(Reply::Value(value)),
-            Done::Reset => self.reset(&[id], 0),
-            Done::HotReset(tokens) => {
-                let ids: Vec<DeviceId> = tokens.into_iter().map(DeviceId).collect();
-                for id in &ids {
-                    self.machine.with_vfio(*id, |vfio, seat| vfio.reset(seat));
-                }
-                self.reset(&ids, 0)
-            }
-        }
-    }
-
-    /// The answer of a call that has reset devices: `value`, once their models are, too.
-    fn reset(&self, ids: &[DeviceId], value: i64) -> CallResult<Reply> {
-        let cells = ids.iter().filter_map(|id| Some(Arc::clone(&self.machine.slot_of(*id)?.cell))).collect();
-        Ok(Reply::Work(Box::new(Reset { cells, value })))
-    }
-
-    fn map_device(&mut self, id: DeviceId, request: &MmapRequest) -> Result<Mapping, Errno> {
-        let mapping =
-            self.machine.with_vfio(id, |vfio, seat| vfio.mmap(request, seat)).ok_or(Errno::ENODEV)??;
-        if let Some(slot) = self.machine.slot_of(id) {
-            // A region's number is above its pages.
-            slot.cell.show((request.page >> (ioctlab_abi::vfio::PCI_OFFSET_SHIFT - 12)) as u8);
-        }
-        Ok(mapping)
-    }
-
-    /// A program has signalled an eventfd that is being watched.
-    fn event_signalled(&mut self, host: &VfioHost, event: EventId) -> Option<Box<dyn Work>> {
-        let ids: Vec<DeviceId> =
-            self.slots().filter(|slot| slot.vfio.is_some()).map(|slot| slot.id).collect();
-        for id in ids {
-            let write = self.machine.with_vfio(id, |vfio, seat| vfio.signalled(event, seat)).flatten();
-            if let Some(BarWrite { bar, offset, width, data }) = write {
-                let bytes = data.to_le_bytes().get(..width.bytes()).unwrap_or_default().to_vec();
-                let access =
-                    BarAccess { bar, offset, count: bytes.len(), excluded: 0..0, bytes: Some(bytes) };
-                return match self.access(host, id, access, UserPtr(0)) {
-                    Ok(Reply::Work(work)) => Some(work),
-                    _ => None,
-                };
-            }
-        }
-        None
     }
 }

@@ -9,13 +9,13 @@ use super::dma::SharedDomain;
 /// The end of a call that has unmapped something.
 pub(super) struct Quiet {
     domains: Vec<Arc<SharedDomain>>,
-    value: i64,
+    result: Result<i64, Errno>,
 }
 
 impl Quiet {
-    /// Returns `value` once nothing is being moved in these domains that began before.
-    pub(super) fn new(domains: Vec<Arc<SharedDomain>>, value: i64) -> Self {
-        Self { domains, value }
+    /// Returns `result` once nothing is being moved in these domains that began before.
+    pub(super) fn new(domains: Vec<Arc<SharedDomain>>, result: Result<i64, Errno>) -> Self {
+        Self { domains, result }
     }
 }
 
@@ -25,6 +25,6 @@ impl Work for Quiet {
     }
 
     fn finish(self: Box<Self>, _: &mut dyn Caller) -> Result<i64, Errno> {
-        Ok(self.value)
+        self.result
     }
 }

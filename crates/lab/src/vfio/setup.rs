@@ -7,7 +7,7 @@ use ioctlab_iommu::{Properties, SourceId};
 use ioctlab_kernel::{DeviceMemory, ProgramMemory};
 use ioctlab_pci::{Address, Device, lspci, models};
 use ioctlab_type1 as type1;
-use ioctlab_vfio::{DeviceId, GroupId, GroupKind, Vfio};
+use ioctlab_vfio::{DeviceId, GroupId, GroupKind, GroupNode, Minor, Vfio};
 
 use super::cell::{Bar, Cell, Surroundings};
 use super::device::{Parts, Slot};
@@ -53,8 +53,9 @@ pub(super) fn state(
         machine,
         ids: DynamicIds::default(),
         unbinding: BTreeMap::new(),
+        unwritten: BTreeSet::new(),
         files: BTreeMap::new(),
-        groups: groups(config),
+        groups: Vec::new(),
         node_changes: VecDeque::new(),
         parameters: config.clone(),
     };
@@ -66,6 +67,14 @@ pub(super) fn state(
         let slot = slot(id, device, &state.machine, &mut next_memory).map_err(failed)?;
         state.machine.slots.insert(address.clone(), slot);
     }
+    let own_groups = free_groups(config);
+    let without = config.devices.iter().filter(|device| device.group.is_none());
+    for (device, number) in without.zip(own_groups) {
+        if let Some(slot) = state.machine.slots.get_mut(&device.address.to_string()) {
+            slot.own_group = number;
+        }
+    }
+    state.groups = groups(&state.machine);
     for device in &config.devices {
         let address = device.address.to_string();
         if let Some(driver) = &device.driver {
@@ -82,23 +91,28 @@ pub(super) fn state(
     Ok(state)
 }
 
-/// The groups that there can be: one for each that a device is of, and one for each device without an IOMMU.
-fn groups(config: &config::Vfio) -> Vec<Group> {
-    let numbers: BTreeSet<u32> = config.devices.iter().filter_map(|device| device.group).collect();
-    let with = numbers.into_iter().map(|number| Group {
-        name: number.to_string(),
-        id: GroupId(number),
-        kind: GroupKind::Iommu,
-        is_there: false,
-    });
-    let without = config.devices.iter().enumerate().filter(|(_, device)| device.group.is_none());
-    let without = without.map(|(place, _)| Group {
-        name: format!("noiommu-{place}"),
-        id: GroupId(place as u32),
-        kind: GroupKind::Noiommu,
-        is_there: false,
-    });
-    with.chain(without).collect()
+/// The numbers that no group has, lowest first: groups that are made up have numbers among the others.
+fn free_groups(config: &config::Vfio) -> impl Iterator<Item = u32> + use<> {
+    let taken: BTreeSet<u32> = config.devices.iter().filter_map(|device| device.group).collect();
+    (0..).filter(move |number| !taken.contains(number))
+}
+
+/// The groups that there can be, those with an IOMMU first.
+fn groups(machine: &Machine) -> Vec<Group> {
+    let numbers = |of| {
+        let all = machine.slots.values().map(Slot::vfio_group);
+        all.filter(|(_, kind)| *kind == of).map(|(id, _)| id).collect::<BTreeSet<GroupId>>()
+    };
+    let group = |kind| {
+        move |id| Group {
+            name: GroupNode { minor: Minor(0), group: id, kind }.name(),
+            id,
+            kind,
+            is_there: false,
+        }
+    };
+    let with = numbers(GroupKind::Iommu).into_iter().map(group(GroupKind::Iommu));
+    with.chain(numbers(GroupKind::Noiommu).into_iter().map(group(GroupKind::Noiommu))).collect()
 }
 
 fn slot(

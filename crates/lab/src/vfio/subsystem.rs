@@ -2,7 +2,7 @@
 
 use ioctlab_kernel::{
     Access, CallResult, Caller, Errno, Event, EventId, FileId, Mapping, MappingId, MmapRequest, Opener,
-    PollEvents, Reply, Request, Subsystem, UserMemory, UserPtr, Work,
+    Reply, Request, Stop, Subsystem, UserPtr, Work,
 };
 use ioctlab_vfio::GroupReply;
 
@@ -46,28 +46,6 @@ impl Subsystem for VfioHost {
             None => {}
         }
         state.settle();
-    }
-
-    fn read(
-        &mut self,
-        file: FileId,
-        to: UserPtr,
-        count: usize,
-        memory: &mut dyn UserMemory,
-    ) -> CallResult<usize> {
-        let _ = (file, to, count, memory);
-        Err(Errno::EINVAL.into())
-    }
-
-    fn write(
-        &mut self,
-        file: FileId,
-        from: UserPtr,
-        count: usize,
-        memory: &mut dyn UserMemory,
-    ) -> CallResult<usize> {
-        let _ = (file, from, count, memory);
-        Err(Errno::EINVAL.into())
     }
 
     fn read_at(
@@ -171,30 +149,6 @@ impl Subsystem for VfioHost {
         state.settle();
     }
 
-    fn poll(&self, file: FileId) -> PollEvents {
-        // Without a `poll` of its own a file is always ready.
-        let _ = file;
-        PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
-    }
-
-    fn unread(&self, _: FileId) -> usize {
-        0
-    }
-
-    fn would_read(&self, _: FileId, _: usize) -> usize {
-        0
-    }
-
-    fn peek(&self, _: FileId, _: &mut [u8]) -> usize {
-        0
-    }
-
-    fn consume(&mut self, _: FileId, _: usize) {}
-
-    fn next_changed(&mut self) -> Option<FileId> {
-        None
-    }
-
     fn next_event(&mut self) -> Option<Event> {
         self.lock().machine.events.pop_front()
     }
@@ -219,9 +173,15 @@ impl State {
     /// The answer of a call that may have taken memory away from devices: it is given when these have done with it.
     fn quiet(&mut self, result: CallResult<i64>) -> CallResult<Reply> {
         let busy = std::mem::take(&mut self.machine.unquiet);
-        match result {
-            Ok(value) if !busy.is_empty() => Ok(Reply::Work(Box::new(Quiet::new(busy, value)))),
-            result => result.map(Reply::Value),
+        let result = match result {
+            Ok(value) => Ok(value),
+            Err(Stop::Fail(errno)) => Err(errno),
+            Err(Stop::Wait) => return Err(Stop::Wait),
+        };
+        if busy.is_empty() {
+            Ok(Reply::Value(result?))
+        } else {
+            Ok(Reply::Work(Box::new(Quiet::new(busy, result))))
         }
     }
 }

@@ -271,16 +271,22 @@ fn driver_place(state: &State, driver: &str, parts: &[&str]) -> Option<Place> {
 }
 
 fn groups(state: &State, parts: &[&str]) -> Option<Place> {
-    let numbers: BTreeSet<u32> = state.slots().filter_map(Slot::group).collect();
+    let numbers: BTreeSet<u32> = state.slots().filter_map(Slot::iommu_group).collect();
     let Some((number, rest)) = parts.split_first() else {
         return Some(Place::Directory(numbers.iter().map(u32::to_string).collect()));
     };
     let number: u32 = number.parse().ok().filter(|number| numbers.contains(number))?;
-    let members = || state.slots().filter(move |slot| slot.group() == Some(number));
+    let members = || state.slots().filter(move |slot| slot.iommu_group() == Some(number));
+    let is_made_up = members().any(|slot| slot.group().is_none());
     match *rest {
-        [] => Some(Place::Directory(
-            ["devices", "name", "reserved_regions", "type"].map(str::to_owned).to_vec(),
-        )),
+        [] => {
+            let mut names = ["devices", "reserved_regions", "type"].map(str::to_owned).to_vec();
+            names.extend(is_made_up.then(|| "name".to_owned()));
+            Some(Place::Directory(names))
+        }
+        ["name"] if is_made_up => Some(text("vfio-noiommu\n".to_owned())),
+        ["type"] if is_made_up => Some(writable(0o644, Attribute::Text("unknown\n".to_owned()))),
+        ["reserved_regions"] if is_made_up => Some(text(String::new())),
         ["devices"] => Some(Place::Directory(members().map(|slot| slot.address().to_owned()).collect())),
         ["devices", address] => {
             let slot = members().find(|slot| slot.address() == address)?;
@@ -315,7 +321,7 @@ fn device(slot: &Slot, parts: &[&str]) -> Option<Place> {
                 DEVICE_ATTRIBUTES.iter().map(|(name, _)| (*name).to_owned()).collect();
             names.extend(["config", "subsystem", "power"].map(str::to_owned));
             names.extend(slot.driver().map(|_| "driver".to_owned()));
-            names.extend(slot.group().map(|_| "iommu_group".to_owned()));
+            names.extend(slot.iommu_group().map(|_| "iommu_group".to_owned()));
             names.extend(slot.vfio_number().map(|_| "vfio-dev".to_owned()));
             names.extend(slot.resources().map(|(name, _)| name));
             Some(Place::Directory(names))
@@ -327,7 +333,7 @@ fn device(slot: &Slot, parts: &[&str]) -> Option<Place> {
         }),
         ["subsystem"] => Some(Place::Link(format!("{up}bus/pci"))),
         ["driver"] => Some(Place::Link(format!("{up}bus/pci/drivers/{}", slot.driver()?))),
-        ["iommu_group"] => Some(Place::Link(format!("{up}kernel/iommu_groups/{}", slot.group()?))),
+        ["iommu_group"] => Some(Place::Link(format!("{up}kernel/iommu_groups/{}", slot.iommu_group()?))),
         ["power"] => Some(Place::Directory(Vec::new())),
         ["vfio-dev"] => Some(Place::Directory(vec![format!("vfio{}", slot.vfio_number()?)])),
         ["vfio-dev", name] if name == format!("vfio{}", slot.vfio_number()?) => {

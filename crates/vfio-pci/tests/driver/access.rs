@@ -99,7 +99,9 @@ fn without_decoding_the_first_access_fails() {
     let mut bench = Bench::new(Fake::e1000e());
     bench.cw(4, 2, 0).unwrap();
     assert_eq!(bench.pread(2 << 40, 4), Ok(4));
-    assert_eq!(bench.pread(6 << 40, 4), Err(Errno::EIO));
+    // Images are looked for first, and not found.
+    assert_eq!(bench.pread(6 << 40, 4), Err(Errno::ENOMEM));
+    assert_eq!(bench.pread(6 << 40 | 0x4_0000, 4), Err(Errno::EINVAL));
 }
 
 #[test]

@@ -100,6 +100,31 @@ fn extended_ones_are_hidden_but_for_the_place_of_the_first() {
     assert_eq!(bench.cr(0x100, 4), 7);
 }
 
+/// What a hidden first one keeps is its header: what is behind that is of no capability.
+#[test]
+fn what_a_hidden_one_holds_can_be_written() {
+    let mut bench = with(|fake| {
+        fake.config[0x100] = 0x1b;
+        fake.allow(0x100, u32::MAX);
+        fake.allow(0x104, u32::MAX);
+    });
+    bench.cw(0x100, 4, 0x1234_5678).unwrap();
+    bench.cw(0x104, 4, 0x1234_5678).unwrap();
+    assert_eq!((bench.cr(0x100, 4), bench.cr(0x104, 4)), (0x1400_0000, 0x1234_5678));
+}
+
+/// A chain may have as many capabilities as there is room for.
+#[test]
+fn a_chain_may_be_long() {
+    let mut bench = with(|fake| {
+        (0x40..0x100).step_by(4).for_each(|at| fake.put(at, 0x0000_0009 | (at as u32 + 4) << 8));
+        fake.put(0xfc, 0x0004_0009);
+        fake.config[0x34] = 0x40;
+    });
+    // Vendors' own that say that they have no bytes are hidden; the last one has 4.
+    assert_eq!(chain(&mut bench), [(9, 0xfc)]);
+}
+
 /// An extended capability's id, fields by their offsets, and length.
 type Extended = (u8, &'static [(usize, u32)], u64);
 

@@ -177,21 +177,18 @@ fn a_hot_reset_says_who_is_affected() {
     let mut bench = Bench::new(Fake::e1000e());
     bench.function.neighbours = Some(two());
     let devices = [3, 1 | 2 << 16 | 8 << 24, 3, 1 | 2 << 16 | 16 << 24];
-    for (size, result, shown) in [
-        (28, Ok(0), 4),
-        (300, Ok(0), 4),
-        (27, Err(Errno::ENOSPC), 2),
-        (20, Err(Errno::ENOSPC), 2),
-        (12, Err(Errno::ENOSPC), 0),
-    ] {
-        let mut expected = [size, 0, 2, 0, 0, 0, 0];
-        expected[3..3 + shown].copy_from_slice(&devices[..shown]);
-        let got = bench.words(v::DEVICE_GET_PCI_HOT_RESET_INFO, [size, 5, 5, 0, 0, 0, 0]);
-        assert_eq!(got, (result, expected));
+    let mut call = |size| bench.words(v::DEVICE_GET_PCI_HOT_RESET_INFO, [size, 5, 5, 0, 0, 0, 0]);
+    for size in [28, 300] {
+        let [first, second, third, fourth] = devices;
+        assert_eq!(call(size), (Ok(0), [size, 0, 2, first, second, third, fourth]));
+    }
+    // All of them or none.
+    for size in [27, 20, 12] {
+        assert_eq!(call(size), (Err(Errno::ENOSPC), [size, 0, 2, 0, 0, 0, 0]));
     }
     bench.function.neighbours.as_mut().unwrap()[1].group = None;
-    let got = bench.words(v::DEVICE_GET_PCI_HOT_RESET_INFO, [28, 5, 5, 0, 0, 0, 0]).0;
-    assert_eq!(got, Err(Errno::EPERM));
+    let mut call = |size| bench.words(v::DEVICE_GET_PCI_HOT_RESET_INFO, [size, 5, 5, 0, 0, 0, 0]).0;
+    assert_eq!((call(28), call(27)), (Err(Errno::EPERM), Err(Errno::ENOSPC)));
 }
 
 #[test]
@@ -284,6 +281,18 @@ fn low_power_ends_as_the_device_is_used() {
     assert_eq!(feature(&mut bench, 4), Ok(0));
     bench.close();
     assert!(bench.program.events.is_empty() && bench.take(E) == 0);
+}
+
+/// Linux suspends the device, by way of D0.
+#[test]
+fn low_power_ends_d3() {
+    let mut bench = Bench::new(Fake::nvme());
+    let feature = |bench: &mut Bench, number| bench.words(v::DEVICE_FEATURE, [8, number | v::FEATURE_SET]).0;
+    bench.cw(0x64, 2, 3).unwrap();
+    assert_eq!(feature(&mut bench, 3), Ok(0));
+    assert_eq!((bench.cr(0x64, 2), bench.mr(0), bench.function.reachable), (8, 0x0f01_07ff, Some(false)));
+    assert_eq!(feature(&mut bench, 5), Ok(0));
+    assert_eq!((bench.cr(0x64, 2), bench.function.reachable), (8, Some(true)));
 }
 
 #[test]

@@ -131,6 +131,16 @@ fn a_failed_block_leaves_nothing_of_it() {
 }
 
 #[test]
+fn messages_are_not_enabled_in_d3() {
+    let mut bench = Bench::new(Fake::nvme());
+    bench.cw(0x64, 2, 3).unwrap();
+    assert_eq!(bench.irq_fds(MSIX, 0, &[E]), Err(Errno::EINVAL));
+    assert_eq!((bench.program.events.len(), &bench.function.messages), (0, &None));
+    bench.cw(0x64, 2, 0).unwrap();
+    assert_eq!(bench.irq_fds(MSIX, 0, &[E]), Ok(0));
+}
+
+#[test]
 fn vectors_are_added_to_msix_only() {
     let mut bench = Bench::new(Fake::e1000e());
     bench.irq_fds(MSIX, 0, &[E]).unwrap();

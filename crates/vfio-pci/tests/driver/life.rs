@@ -97,6 +97,15 @@ fn in_d3_nothing_is_decoded() {
 }
 
 #[test]
+fn flr_ends_d3() {
+    let mut bench = Bench::new(Fake::nvme());
+    bench.cw(0x64, 2, 3).unwrap();
+    bench.cw(0x88, 2, 0x8000).unwrap();
+    assert_eq!((bench.function.resets, bench.cr(0x64, 2), bench.mr(0)), (2, 8, 0x0f01_07ff));
+    assert_eq!(bench.function.reachable, Some(true));
+}
+
+#[test]
 fn closing_ends_a_power_state_without_a_reset() {
     let mut fake = Fake::nvme();
     fake.can_reset = false;
