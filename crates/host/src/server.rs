@@ -15,6 +15,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use crate::backing::Backing;
 use crate::caller::Process;
+use crate::descriptor::Identity;
 use crate::eventfds::Eventfds;
 use crate::machine_memory::Memory;
 use crate::memory::{Bytes, ClientMemory};
@@ -58,9 +59,6 @@ pub struct Server {
     pub(crate) relief: Arc<Relief>,
     epoll: Arc<OwnedFd>,
 }
-
-/// Device and inode number of what stands behind a descriptor.
-pub(crate) type Identity = (u64, u64);
 
 /// What stands behind an open file that isn't a stream.
 struct Plain {
