@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
+use crate::job::SOON;
 use crate::shared::Lab;
 use crate::stage::{Isolation, Stage};
 
@@ -20,6 +23,26 @@ at = libc.mmap(None, 4096, 3, 2, file, 0)
 assert libc.ioctl(group, SET_CONTAINER, at) == -1 and ctypes.get_errno() == FAULT
 print("ok")
 "#;
+
+/// A lab ends while programs look at its `/sys`. Its server must not wait for itself then: Linux lets nobody who waits for a file
+/// system go, once that has been asked, and there is nobody left to answer.
+#[test]
+fn end_of_a_lab_whose_sys_is_looked_at() {
+    let stage = Stage::new();
+    let readers = stage.support("sysreaders");
+    for round in 0..40 {
+        let mut run = stage.run(Isolation::Namespace, [readers.as_os_str(), "8".as_ref()]);
+        let mut job =
+            stage.start(run.arg("/sys/bus/pci/devices/0000:00:05.0/vendor").current_dir("/sys/bus/pci"));
+        if round % 2 == 0 {
+            job.expect("reading\n");
+            job.signal(Signal::KILL);
+        }
+        job.wait(SOON);
+        stage.has_no_processes();
+    }
+    stage.is_clean();
+}
 
 /// The server has locked the lab when it looks at these, and the lab's `/sys` is the server's own.
 #[test]

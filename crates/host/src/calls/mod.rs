@@ -139,8 +139,8 @@ impl<'a> Call<'a> {
         if let Some(open) = open {
             return Some(open.node);
         }
-        let stat = rustix::fs::stat(format!("/proc/{process}/fd/{number}")).ok()?;
-        self.run.tree.node_of(&stat).map(|file| file.node)
+        let identity = descriptor::behind(process, number).ok()?;
+        self.run.tree.node_of(identity).map(|file| file.node)
     }
 
     /// Whether the trace wants to know of this call.
