@@ -169,6 +169,37 @@ static void raced(void)
 	CHECK(munmap(all, BYTES) == 0);
 }
 
+static volatile int taken;
+
+static void *taker(void *unused)
+{
+	while ((taken = dup(767)) < 0)
+		;
+	return unused;
+}
+
+/* The file that is to be mapped is the program's for a moment. Whatever it does to it, the device goes on. */
+static void cut_off(void)
+{
+	pthread_t thread;
+	taken = -1;
+	CHECK(pthread_create(&thread, NULL, taker, NULL) == 0);
+	while (taken < 0)
+		CHECK(munmap(map(fd, BYTES, PROT_READ | PROT_WRITE, 0), BYTES) == 0);
+	CHECK(pthread_join(thread, NULL) == 0);
+	unsigned char *all = map(fd, BYTES, PROT_READ | PROT_WRITE, 0);
+	DEVICE_WRITE(PAGE, 9);
+	CHECK(peek(all + PAGE) == 9 && ftruncate(taken, 0) == 0 && peek(all + PAGE) == -SIGBUS);
+	CHECK(DEVICE_READ(PAGE) == 0 && DEVICE_READ(2 * PAGE) == 0);
+	DEVICE_WRITE(3 * PAGE, 9);
+	CHECK(munmap(all, BYTES) == 0 && close(taken) == 0);
+	/* Nothing is wrong with the next one. */
+	CHECK(DO(4, 0) == 0);
+	REACHABLE(1);
+	all = map(fd, BYTES, PROT_READ | PROT_WRITE, 0);
+	CHECK(poke(all, 3) == 0 && DEVICE_READ(0) == 3 && munmap(all, BYTES) == 0);
+}
+
 static void removed(void)
 {
 	unsigned char *all = map(fd, BYTES, PROT_READ | PROT_WRITE, 0);
@@ -258,6 +289,7 @@ int main(int argc, char **argv)
 	unmapped();
 	inherited();
 	raced();
+	cut_off();
 	removed();
 	lent();
 	static char stack[16384];
