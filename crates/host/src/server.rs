@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ioctlab_kernel::{
-    BadAddress, Behind, Caller, Event, EventId, FileId, Kernel, MappingId, UserMemory, UserPtr, Work,
+    BadAddress, Behind, Caller, Event, EventId, FileId, Kernel, MappingId, UserMemory, UserPtr,
 };
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::OFlags;
@@ -26,7 +27,7 @@ use crate::spaces::{SpaceId, Spaces};
 use crate::store::{Closed, Closes, Store};
 use crate::sys::{misc, userfault::Userfault};
 use crate::trace::Trace;
-use crate::workers::{Perform, Workers};
+use crate::workers::{Perform, Task, Workers};
 
 /// What an event is about, in the upper byte of its data; the rest is a number.
 const FILE: u64 = 1 << 56;
@@ -465,7 +466,8 @@ impl State {
         if self.eventfds.take(event)
             && let Some(work) = self.kernel.signalled(event)
         {
-            self.workers.submit(work, &self.perform);
+            self.eventfds.begin(event);
+            self.workers.submit(Task { event, work }, &self.perform);
         }
     }
 
@@ -514,12 +516,17 @@ impl State {
 
 /// Does work that no call waits for.
 fn perform(server: Weak<Server>) -> Perform {
-    Arc::new(move |mut work: Box<dyn Work>| {
-        work.run();
+    Arc::new(move |Task { event, mut work }| {
+        let run = catch_unwind(AssertUnwindSafe(|| work.run()));
         if let Some(server) = server.upgrade() {
             let mut state = server.lock();
-            // Nobody is told how it went.
-            let _ = work.finish(&mut Nobody);
+            if run.is_ok() {
+                // Nobody is told how it went.
+                let _ = work.finish(&mut Nobody);
+            }
+            if state.eventfds.end(event) {
+                state.eventfd_event(event);
+            }
             state.settle();
         }
     })

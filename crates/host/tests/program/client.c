@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -259,6 +261,55 @@ static void lent(void)
 	CHECK(munmap(all, BYTES) == 0);
 }
 
+/* Waits until the device has done its work so often. */
+static void has_worked(int times)
+{
+	for (int tries = 0; DO(14, 0) < times; tries++) {
+		CHECK(tries < 5000);
+		usleep(1000);
+	}
+	usleep(20000);
+	CHECK(DO(14, 0) == times);
+}
+
+static void signal_times(int event, int times)
+{
+	for (uint64_t one = 1; times > 0; times--)
+		CHECK(write(event, &one, sizeof(one)) == sizeof(one));
+}
+
+static void signalled(void)
+{
+	int event = eventfd(0, 0), times = DO(14, 0);
+	CHECK(event >= 0 && DO(13, event) == 0);
+	for (int round = 0; round < 5; round++) {
+		signal_times(event, 1);
+		has_worked(++times);
+	}
+	/* Work that panics is nobody else's end. */
+	CHECK(DO(15, 1) == 0);
+	for (int round = 0; round < 20; round++) {
+		signal_times(event, 1);
+		has_worked(++times);
+	}
+	FAILS(DO(16, 0), EIO);
+	CHECK(DO(14, 0) == ++times);
+	/* While a device is at it, what else comes is one more piece of work, however much it is. */
+	CHECK(DO(15, 2) == 0);
+	signal_times(event, 1);
+	has_worked(++times);
+	signal_times(event, 3000);
+	has_worked(times);
+	CHECK(DO(15, 0) == 0);
+	has_worked(++times);
+	/* A signal is one, however much it adds to the count. */
+	int semaphore = eventfd(0, EFD_SEMAPHORE);
+	uint64_t many = 1ul << 40;
+	CHECK(semaphore >= 0 && DO(13, semaphore) == 0 && write(semaphore, &many, sizeof(many)) == sizeof(many));
+	has_worked(++times);
+	CHECK(close(event) == 0 && close(semaphore) == 0);
+}
+
 static int waits(void *unused)
 {
 	(void)unused;
@@ -292,6 +343,7 @@ int main(int argc, char **argv)
 	cut_off();
 	removed();
 	lent();
+	signalled();
 	static char stack[16384];
 	char number[16], address[32], other[16];
 	snprintf(number, sizeof(number), "%d", fd);
