@@ -6,7 +6,8 @@
 //! another file, the *kept* one, which nobody maps. That is also where they are while no program has ever mapped the area.
 //!
 //! This process maps small areas, too, as their registers are accessed often. It only ever maps the file that has the contents,
-//! and with room reserved for all of it: so it isn't SIGBUS for itself.
+//! and with room reserved for all of it: so nothing is missing there, unless a program has cut the file off on purpose. That is
+//! no end of this process, either: see `sys/bus_error.rs`.
 
 use std::collections::HashMap;
 use std::fs::File;

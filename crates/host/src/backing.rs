@@ -15,7 +15,7 @@ use ioctlab_kernel::{FileId, Kernel};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use crate::server::Identity;
+use crate::descriptor::Identity;
 use crate::sys::misc;
 
 /// The most that is shown at once, in bytes: a page, the most that a read of evtchn returns.

@@ -8,11 +8,11 @@ use ioctlab_kernel::{
 };
 use rustix::process::PidfdGetfdFlags;
 
+use crate::descriptor::{self, Identity};
 use crate::eventfds::Eventfds;
 use crate::memory::ClientMemory;
 use crate::process_limits;
 use crate::program_memory::Programs;
-use crate::server::Identity;
 
 /// A calling process, with what of the server's state tells about it.
 pub(crate) struct Process<'a> {
@@ -28,9 +28,9 @@ pub(crate) struct Process<'a> {
 
 impl Caller for Process<'_> {
     fn descriptor(&mut self, number: i32) -> Result<Option<FileId>, Errno> {
-        let stat =
-            rustix::fs::stat(format!("/proc/{}/fd/{number}", self.thread)).map_err(|_| Errno::EBADF)?;
-        Ok(self.identities.get(&(stat.st_dev, stat.st_ino)).copied())
+        let number = u32::try_from(number).map_err(|_| Errno::EBADF)?;
+        let identity = descriptor::behind(self.thread, number).map_err(|_| Errno::EBADF)?;
+        Ok(self.identities.get(&identity).copied())
     }
 
     fn event(&mut self, number: i32) -> Result<EventId, Errno> {

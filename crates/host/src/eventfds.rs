@@ -30,6 +30,10 @@ pub(crate) struct Eventfds {
 struct Held {
     eventfd: OwnedFd,
     is_watched: bool,
+    /// What its last signal has led to isn't done yet.
+    is_busy: bool,
+    /// There was another one meanwhile, or several.
+    is_due: bool,
 }
 
 /// Signals eventfds as a kernel does.
@@ -56,7 +60,8 @@ impl Eventfds {
         }
         let event = EventId(self.next);
         self.next += 1;
-        self.held.insert(event, Held { eventfd: descriptor, is_watched: false });
+        self.held
+            .insert(event, Held { eventfd: descriptor, is_watched: false, is_busy: false, is_due: false });
         Ok(event)
     }
 
@@ -78,17 +83,40 @@ impl Eventfds {
             && !held.is_watched
         {
             let data = EventData::new_u64(self.mark | event.0);
-            held.is_watched = epoll::add(&*self.epoll, &held.eventfd, data, EventFlags::IN).is_ok();
+            // Each signal is one event, whatever is left of the count: a semaphore's goes down by one at a time.
+            let signals = EventFlags::IN | EventFlags::ET;
+            held.is_watched = epoll::add(&*self.epoll, &held.eventfd, data, signals).is_ok();
         }
     }
 
-    /// Takes a watched eventfd's count; whether there was any.
-    pub(crate) fn take(&self, event: EventId) -> bool {
-        let Some(held) = self.held.get(&event).filter(|held| held.is_watched) else { return false };
+    /// An eventfd was signalled: takes its count. Whether something is to be done about it now; while it is busy it isn't, and what
+    /// comes meanwhile is one more signal.
+    pub(crate) fn take(&mut self, event: EventId) -> bool {
+        let Some(held) = self.held.get_mut(&event).filter(|held| held.is_watched) else { return false };
+        if held.is_busy {
+            held.is_due = true;
+            return false;
+        }
         let mut count = [0; 8];
-        // Its owner may have read it meanwhile, and it may be a blocking one.
+        // It may be a blocking one, and somebody else may have read it meanwhile: it was signalled all the same.
         let now = ReadWriteFlags::NOWAIT;
-        rustix::io::preadv2(&held.eventfd, &mut [IoSliceMut::new(&mut count)], u64::MAX, now).is_ok()
+        let _ = rustix::io::preadv2(&held.eventfd, &mut [IoSliceMut::new(&mut count)], u64::MAX, now);
+        true
+    }
+
+    /// Something is being done that a signal to an eventfd has led to.
+    pub(crate) fn begin(&mut self, event: EventId) {
+        if let Some(held) = self.held.get_mut(&event) {
+            held.is_busy = true;
+        }
+    }
+
+    /// It is done; whether there was another signal meanwhile.
+    pub(crate) fn end(&mut self, event: EventId) -> bool {
+        self.held.get_mut(&event).is_some_and(|held| {
+            held.is_busy = false;
+            std::mem::take(&mut held.is_due)
+        })
     }
 
     /// Lets an eventfd go.
@@ -141,6 +169,13 @@ mod tests {
         rustix::io::read(event, &mut bytes).ok().map(|_| u64::from_ne_bytes(bytes))
     }
 
+    fn read_now(event: &OwnedFd) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let read =
+            rustix::io::preadv2(event, &mut [IoSliceMut::new(&mut bytes)], u64::MAX, ReadWriteFlags::NOWAIT);
+        read.ok().map(|_| u64::from_ne_bytes(bytes))
+    }
+
     fn ready(events: &Eventfds) -> Option<u64> {
         let mut room = [std::mem::MaybeUninit::uninit(); 1];
         let (ready, _) = epoll::wait(&*events.epoll, &mut room, Some(&Timespec::default())).unwrap();
@@ -176,8 +211,18 @@ mod tests {
         events.watch(id);
         assert_eq!(ready(&events), Some(7 << 56 | id.0));
         assert!(events.take(id));
-        assert!(!events.take(id), "it has been taken");
+        assert_eq!(read_now(&event), None, "it has been taken");
         assert_eq!(ready(&events), None);
+        // What comes while something is being done is one more signal, at its end.
+        events.begin(id);
+        for _ in 0..3 {
+            rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
+            assert_eq!(ready(&events), Some(7 << 56 | id.0));
+            assert!(!events.take(id));
+        }
+        assert!(events.end(id) && !events.end(id));
+        assert!(events.take(id));
+        assert_eq!(read_now(&event), None);
         rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
         events.let_go(id);
         assert_eq!(ready(&events), None, "nobody is told any more");

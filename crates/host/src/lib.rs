@@ -15,6 +15,7 @@ mod backing;
 mod caller;
 mod calls;
 pub mod daemon;
+mod descriptor;
 mod eventfds;
 mod extents;
 mod filter;

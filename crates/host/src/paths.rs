@@ -54,8 +54,11 @@ pub(crate) fn find(run: &Run, named: &Named<'_>) -> Option<Place> {
             {
                 return Some(Place::Node(node));
             }
+            if is_in_sys(named) {
+                return None;
+            }
             let stat = look_up(run, named)?;
-            run.tree.node_of(&stat).map(|file| Place::Node(file.node))
+            run.tree.node_of((stat.st_dev, stat.st_ino)).map(|file| Place::Node(file.node))
         }
         Isolation::Paths => find_placeholder(run, named),
     }
@@ -63,6 +66,9 @@ pub(crate) fn find(run: &Run, named: &Named<'_>) -> Option<Place> {
 
 /// The same with `openat2`'s restrictions on the way; a path that they forbid leads to nothing of ours.
 pub(crate) fn find_restricted(run: &Run, named: &Named<'_>, restrictions: u64) -> Option<Place> {
+    if run.tree.isolation == Isolation::Namespace && is_in_sys(named) {
+        return None;
+    }
     // CACHED lets a lookup fail for no lasting reason. This one need not.
     let restrictions = ResolveFlags::from_bits_retain(restrictions) - ResolveFlags::CACHED;
     if let Some(place) = try_restricted(run, named, restrictions) {
@@ -79,6 +85,13 @@ pub(crate) fn find_restricted(run: &Run, named: &Named<'_>, restrictions: u64) -
     if confined || linked { None } else { find(run, named) }
 }
 
+/// Whether a path is one in `/sys`, going by its text. No node is there; but the server's own file system is (see
+/// [`crate::trees`]), and it had better not wait for itself: if it is killed, Linux lets nobody go who waits for an answer.
+fn is_in_sys(named: &Named<'_>) -> bool {
+    let may_be = named.path.starts_with(b"/sys/") || named.path.first() != Some(&b'/');
+    may_be && absolute(named).is_some_and(|path| path.starts_with(b"/sys/"))
+}
+
 /// Has the kernel look the path up, with the restrictions, from where the calling thread would.
 fn try_restricted(run: &Run, named: &Named<'_>, restrictions: ResolveFlags) -> Option<Place> {
     let start = match named.directory {
@@ -92,7 +105,7 @@ fn try_restricted(run: &Run, named: &Named<'_>, restrictions: ResolveFlags) -> O
     let file =
         rustix::fs::openat2(open_path(&start)?, named.path, flags, Mode::empty(), restrictions).ok()?;
     let stat = rustix::fs::fstat(file).ok()?;
-    run.tree.node_of(&stat).map(|file| Place::Node(file.node))
+    run.tree.node_of((stat.st_dev, stat.st_ino)).map(|file| Place::Node(file.node))
 }
 
 /// `/proc/PID/fd/N` and its other spellings.

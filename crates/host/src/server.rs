@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ioctlab_kernel::{
-    BadAddress, Behind, Caller, Event, EventId, FileId, Kernel, MappingId, UserMemory, UserPtr, Work,
+    BadAddress, Behind, Caller, Event, EventId, FileId, Kernel, MappingId, UserMemory, UserPtr,
 };
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::OFlags;
@@ -15,6 +16,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use crate::backing::Backing;
 use crate::caller::Process;
+use crate::descriptor::Identity;
 use crate::eventfds::Eventfds;
 use crate::machine_memory::Memory;
 use crate::memory::{Bytes, ClientMemory};
@@ -25,7 +27,7 @@ use crate::spaces::{SpaceId, Spaces};
 use crate::store::{Closed, Closes, Store};
 use crate::sys::{misc, userfault::Userfault};
 use crate::trace::Trace;
-use crate::workers::{Perform, Workers};
+use crate::workers::{Perform, Task, Workers};
 
 /// What an event is about, in the upper byte of its data; the rest is a number.
 const FILE: u64 = 1 << 56;
@@ -58,9 +60,6 @@ pub struct Server {
     pub(crate) relief: Arc<Relief>,
     epoll: Arc<OwnedFd>,
 }
-
-/// Device and inode number of what stands behind a descriptor.
-pub(crate) type Identity = (u64, u64);
 
 /// What stands behind an open file that isn't a stream.
 struct Plain {
@@ -467,7 +466,8 @@ impl State {
         if self.eventfds.take(event)
             && let Some(work) = self.kernel.signalled(event)
         {
-            self.workers.submit(work, &self.perform);
+            self.eventfds.begin(event);
+            self.workers.submit(Task { event, work }, &self.perform);
         }
     }
 
@@ -516,12 +516,17 @@ impl State {
 
 /// Does work that no call waits for.
 fn perform(server: Weak<Server>) -> Perform {
-    Arc::new(move |mut work: Box<dyn Work>| {
-        work.run();
+    Arc::new(move |Task { event, mut work }| {
+        let run = catch_unwind(AssertUnwindSafe(|| work.run()));
         if let Some(server) = server.upgrade() {
             let mut state = server.lock();
-            // Nobody is told how it went.
-            let _ = work.finish(&mut Nobody);
+            if run.is_ok() {
+                // Nobody is told how it went.
+                let _ = work.finish(&mut Nobody);
+            }
+            if state.eventfds.end(event) {
+                state.eventfd_event(event);
+            }
             state.settle();
         }
     })

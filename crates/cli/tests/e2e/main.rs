@@ -11,6 +11,7 @@ mod clients;
 mod conformance;
 mod container;
 mod differences;
+mod hostile;
 mod identity;
 mod idle;
 mod job;

@@ -15,7 +15,6 @@ use ioctlab_abi::Errno;
 use ioctlab_kernel::{FileId, NodeId};
 use rustix::process::PidfdGetfdFlags;
 
-use crate::filter;
 use crate::memory::ClientMemory;
 use crate::process::Meaning;
 use crate::relief::Replace;
@@ -24,6 +23,7 @@ use crate::server::{Server, State};
 use crate::sys::seccomp::{Answer, Listener, Notification};
 use crate::trace::Record;
 use crate::window;
+use crate::{descriptor, filter};
 
 /// A trapped call and what is needed to serve it.
 pub(crate) struct Call<'a> {
@@ -55,8 +55,7 @@ pub(crate) struct Call<'a> {
 /// # Errors
 /// `ENOENT` if there is nothing behind it.
 fn look_behind(state: &State, process: i32, number: u32) -> rustix::io::Result<Option<FileId>> {
-    let stat = rustix::fs::stat(format!("/proc/{process}/fd/{number}"))?;
-    Ok(state.file_with((stat.st_dev, stat.st_ino)))
+    Ok(state.file_with(descriptor::behind(process, number)?))
 }
 
 impl<'a> Call<'a> {
@@ -140,8 +139,8 @@ impl<'a> Call<'a> {
         if let Some(open) = open {
             return Some(open.node);
         }
-        let stat = rustix::fs::stat(format!("/proc/{process}/fd/{number}")).ok()?;
-        self.run.tree.node_of(&stat).map(|file| file.node)
+        let identity = descriptor::behind(process, number).ok()?;
+        self.run.tree.node_of(identity).map(|file| file.node)
     }
 
     /// Whether the trace wants to know of this call.

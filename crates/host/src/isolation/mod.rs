@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ioctlab_kernel::{DeviceNumber, Node, NodeId};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use crate::descriptor::Identity;
 pub(crate) use namespace::enter_user_namespace;
 pub use namespace::{Refusal, enter as enter_namespace};
 pub use placeholder::Placeholders;
@@ -105,8 +106,8 @@ impl Tree {
     }
 
     /// The node whose file this is.
-    pub(crate) fn node_of(&self, stat: &rustix::fs::Stat) -> Option<&NodeFile> {
-        self.files.iter().find(|f| f.stat.st_ino == stat.st_ino && f.stat.st_dev == stat.st_dev)
+    pub(crate) fn node_of(&self, identity: Identity) -> Option<&NodeFile> {
+        self.files.iter().find(|file| (file.stat.st_dev, file.stat.st_ino) == identity)
     }
 
     /// A node's file.

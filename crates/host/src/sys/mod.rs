@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod aio;
+mod bus_error;
 pub(crate) mod memory;
 pub(crate) mod misc;
 pub(crate) mod process;

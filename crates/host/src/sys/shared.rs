@@ -4,23 +4,41 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-/// A mapped file, for reading and writing. All accesses are atomic, byte by byte or word by word, since others share it.
+use super::bus_error::{self, Guard};
+
+/// A mapped file, for reading and writing. All accesses are atomic, byte by byte or word by word, since others share it. What they
+/// have cut off of the file reads as zeros, and what is written there is lost.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Given up before the mapping is: fields go in this order.
+    _guard: Guard,
+    mapping: Mapping,
+}
+
+/// A mapping of this process's, and of nobody else's here.
+#[derive(Debug)]
+struct Mapping {
     start: *mut u8,
     length: usize,
 }
 
 // SAFETY: the memory stays mapped for as long as this lives, wherever it is used, and is accessed by atomics only.
-unsafe impl Send for Shared {}
+unsafe impl Send for Mapping {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it was made by `Shared::map`, and no reference into it outlives `self`.
+        unsafe { libc::munmap(self.start.cast(), self.length) };
+    }
+}
 
 impl Shared {
     /// Maps the first `length` bytes of a file.
     ///
     /// # Errors
-    /// `ENOMEM` if there is no room for it in this process.
+    /// `ENOMEM` if there is no room for it in this process, or too much is mapped already.
     pub(crate) fn map(file: impl AsFd, length: usize) -> io::Result<Self> {
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
@@ -31,22 +49,26 @@ impl Shared {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { start: start.cast(), length })
+        let mapping = Mapping { start: start.cast(), length };
+        // SAFETY: the mapping goes after its guard, and all accesses are atomic ones, whatever they find.
+        let guard = unsafe { bus_error::guard(start as usize, length) };
+        let _guard = guard.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        Ok(Self { _guard, mapping })
     }
 
     /// Where it is in this process.
     #[cfg(test)]
     pub(crate) fn address(&self) -> u64 {
-        self.start as u64
+        self.mapping.start as u64
     }
 
     /// The cell at `at`, a multiple of its size; `None` beyond the end.
     fn cell<T: Atomic>(&self, at: usize) -> Option<&T> {
-        if !at.is_multiple_of(size_of::<T>()) || at.checked_add(size_of::<T>())? > self.length {
+        if !at.is_multiple_of(size_of::<T>()) || at.checked_add(size_of::<T>())? > self.mapping.length {
             return None;
         }
         // SAFETY: `at` is within the mapping.
-        let cell = unsafe { self.start.add(at) }.cast::<T>();
+        let cell = unsafe { self.mapping.start.add(at) }.cast::<T>();
         // SAFETY: all of the cell is within the mapping, which lives as long as `self` and starts at a page, so that the cell
         // is aligned. It is an atomic integer (`Atomic`), valid whatever its bytes are; whoever else has the memory mapped is another
         // process, whose accesses are as atomic as the machine's are.
@@ -66,7 +88,7 @@ impl Shared {
 
     /// Whether so many bytes at `at` are there.
     fn holds(&self, at: usize, length: usize) -> bool {
-        at.checked_add(length).is_some_and(|end| end <= self.length)
+        at.checked_add(length).is_some_and(|end| end <= self.mapping.length)
     }
 
     /// Copies from `at`; what lies beyond the end reads as 0. A number of 2, 4 or 8 bytes that is aligned is read at once.
@@ -169,13 +191,6 @@ fn widest(at: usize, length: usize) -> usize {
     [4, 2].into_iter().find(|width| at.is_multiple_of(*width) && *width <= length).unwrap_or(1)
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made by `map`, and no reference into it outlives `self`.
-        unsafe { libc::munmap(self.start.cast(), self.length) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,5 +220,37 @@ mod tests {
         assert_eq!(beyond, [0; 8]);
         shared.write(4092, &[1; 8]);
         shared.read(usize::MAX, &mut beyond);
+    }
+
+    /// Whoever has the file can cut it off.
+    #[test]
+    fn what_is_gone_reads_as_zeros() {
+        let file = rustix::fs::memfd_create("shared", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+        rustix::fs::ftruncate(&file, 16384).expect("size");
+        let (shared, other) = (Shared::map(&file, 16384).expect("a mapping"), Shared::map(&file, 4096));
+        let mut bytes = [1; 8];
+        for at in [0, 8184, 12288] {
+            shared.write(at, &[7; 8]);
+        }
+        rustix::fs::ftruncate(&file, 4096).expect("size");
+        for at in [8184, 12288] {
+            shared.read(at, &mut bytes);
+            assert_eq!(bytes, [0; 8]);
+            shared.write(at, &[8; 8]);
+        }
+        shared.read(0, &mut bytes);
+        assert_eq!(bytes, [7; 8], "it is there");
+        drop(other);
+        let threads: Vec<_> = (0..4)
+            .map(|_| Shared::map(&file, 8192).expect("a mapping"))
+            .map(|shared| {
+                std::thread::spawn(move || {
+                    for _ in 0..100 {
+                        shared.store(4096, shared.load(4100));
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
     }
 }

@@ -7,6 +7,7 @@ use ioctlab_kernel::{Entry, Tree};
 
 use super::connection::Connection;
 use super::wire::{self, Attributes, Operation, Request};
+use crate::sys::misc;
 
 /// The most bytes that sysfs reads or writes at once.
 pub(crate) const PAGE: usize = 4096;
@@ -51,6 +52,8 @@ impl Connection {
                 }
                 Ok(Vec::new())
             }
+            // A program has it mapped, and has made a call whose argument is there: what would have to answer may be locked for it.
+            Operation::Read { .. } if is_own(request.thread) => Err(Errno::EIO),
             Operation::Read { offset, size } => self.read(&path, offset, size),
             Operation::List { offset, size } => Ok(self.list(&path, offset, size)),
             _ => Err(Errno::ENOSYS),
@@ -151,6 +154,11 @@ impl Connection {
         }
         listing
     }
+}
+
+/// Whether a thread is one of this process's, or can't be told from one: it has no number here.
+fn is_own(thread: u32) -> bool {
+    thread == 0 || misc::in_group(std::process::id() as i32, thread as i32)
 }
 
 /// Whether an open is for reading, and for writing.

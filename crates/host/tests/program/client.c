@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -169,6 +171,37 @@ static void raced(void)
 	CHECK(munmap(all, BYTES) == 0);
 }
 
+static volatile int taken;
+
+static void *taker(void *unused)
+{
+	while ((taken = dup(767)) < 0)
+		;
+	return unused;
+}
+
+/* The file that is to be mapped is the program's for a moment. Whatever it does to it, the device goes on. */
+static void cut_off(void)
+{
+	pthread_t thread;
+	taken = -1;
+	CHECK(pthread_create(&thread, NULL, taker, NULL) == 0);
+	while (taken < 0)
+		CHECK(munmap(map(fd, BYTES, PROT_READ | PROT_WRITE, 0), BYTES) == 0);
+	CHECK(pthread_join(thread, NULL) == 0);
+	unsigned char *all = map(fd, BYTES, PROT_READ | PROT_WRITE, 0);
+	DEVICE_WRITE(PAGE, 9);
+	CHECK(peek(all + PAGE) == 9 && ftruncate(taken, 0) == 0 && peek(all + PAGE) == -SIGBUS);
+	CHECK(DEVICE_READ(PAGE) == 0 && DEVICE_READ(2 * PAGE) == 0);
+	DEVICE_WRITE(3 * PAGE, 9);
+	CHECK(munmap(all, BYTES) == 0 && close(taken) == 0);
+	/* Nothing is wrong with the next one. */
+	CHECK(DO(4, 0) == 0);
+	REACHABLE(1);
+	all = map(fd, BYTES, PROT_READ | PROT_WRITE, 0);
+	CHECK(poke(all, 3) == 0 && DEVICE_READ(0) == 3 && munmap(all, BYTES) == 0);
+}
+
 static void removed(void)
 {
 	unsigned char *all = map(fd, BYTES, PROT_READ | PROT_WRITE, 0);
@@ -228,6 +261,55 @@ static void lent(void)
 	CHECK(munmap(all, BYTES) == 0);
 }
 
+/* Waits until the device has done its work so often. */
+static void has_worked(int times)
+{
+	for (int tries = 0; DO(14, 0) < times; tries++) {
+		CHECK(tries < 5000);
+		usleep(1000);
+	}
+	usleep(20000);
+	CHECK(DO(14, 0) == times);
+}
+
+static void signal_times(int event, int times)
+{
+	for (uint64_t one = 1; times > 0; times--)
+		CHECK(write(event, &one, sizeof(one)) == sizeof(one));
+}
+
+static void signalled(void)
+{
+	int event = eventfd(0, 0), times = DO(14, 0);
+	CHECK(event >= 0 && DO(13, event) == 0);
+	for (int round = 0; round < 5; round++) {
+		signal_times(event, 1);
+		has_worked(++times);
+	}
+	/* Work that panics is nobody else's end. */
+	CHECK(DO(15, 1) == 0);
+	for (int round = 0; round < 20; round++) {
+		signal_times(event, 1);
+		has_worked(++times);
+	}
+	FAILS(DO(16, 0), EIO);
+	CHECK(DO(14, 0) == ++times);
+	/* While a device is at it, what else comes is one more piece of work, however much it is. */
+	CHECK(DO(15, 2) == 0);
+	signal_times(event, 1);
+	has_worked(++times);
+	signal_times(event, 3000);
+	has_worked(times);
+	CHECK(DO(15, 0) == 0);
+	has_worked(++times);
+	/* A signal is one, however much it adds to the count. */
+	int semaphore = eventfd(0, EFD_SEMAPHORE);
+	uint64_t many = 1ul << 40;
+	CHECK(semaphore >= 0 && DO(13, semaphore) == 0 && write(semaphore, &many, sizeof(many)) == sizeof(many));
+	has_worked(++times);
+	CHECK(close(event) == 0 && close(semaphore) == 0);
+}
+
 static int waits(void *unused)
 {
 	(void)unused;
@@ -258,8 +340,10 @@ int main(int argc, char **argv)
 	unmapped();
 	inherited();
 	raced();
+	cut_off();
 	removed();
 	lent();
+	signalled();
 	static char stack[16384];
 	char number[16], address[32], other[16];
 	snprintf(number, sizeof(number), "%d", fd);

@@ -3,9 +3,12 @@
 //!
 //! It is a program of its own and no test harness's, as a lab's server starts with one thread.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use ioctlab_host::isolation::{self, Isolation, Placeholders, Tree};
 use ioctlab_host::signals::{self, Change};
@@ -21,6 +24,33 @@ struct Device {
     area: AreaId,
     space: Option<SpaceId>,
     unmapped: AtomicI64,
+    events: VecDeque<Event>,
+    work: Arc<Manner>,
+}
+
+/// How a device goes about its work, and how often it has.
+#[derive(Default)]
+struct Manner {
+    /// 1: it panics; 2: it waits for another manner.
+    kind: AtomicI64,
+    times: AtomicI64,
+}
+
+/// Work that a device does.
+struct Piece(Arc<Manner>);
+
+impl Work for Piece {
+    fn run(&mut self) {
+        self.0.times.fetch_add(1, Ordering::Relaxed);
+        assert_ne!(self.0.kind.load(Ordering::Relaxed), 1, "a bug in a device");
+        while self.0.kind.load(Ordering::Relaxed) == 2 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn finish(self: Box<Self>, _: &mut dyn Caller) -> Result<i64, Errno> {
+        Ok(self.0.times.load(Ordering::Relaxed))
+    }
 }
 
 impl Subsystem for Device {
@@ -84,6 +114,17 @@ impl Subsystem for Device {
             10 => caller.locked_memory_limit().map_or(-1, |limit| (limit >> 10) as i64),
             11 => caller.locked_pages() as i64,
             12 => caller.has_capability(Capability::IpcLock).into(),
+            13 => {
+                let event = caller.event(argument as i32)?;
+                self.events.push_back(Event::Watch(event));
+                0
+            }
+            14 => self.work.times.load(Ordering::Relaxed),
+            15 => {
+                self.work.kind.store(argument as i64, Ordering::Relaxed);
+                0
+            }
+            16 => return Ok(Reply::Work(Box::new(Piece(Arc::clone(&self.work))))),
             _ => return Err(Errno::ENOTTY.into()),
         };
         Ok(value.into())
@@ -122,13 +163,28 @@ impl Subsystem for Device {
     fn next_changed(&mut self) -> Option<FileId> {
         None
     }
+
+    fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn signalled(&mut self, _: EventId) -> Option<Box<dyn Work>> {
+        Some(Box::new(Piece(Arc::clone(&self.work))))
+    }
 }
 
 fn main() {
     let client = build();
     let memory = Memory::new();
     let area = memory.areas().create(BYTES).expect("room");
-    let device = Device { memory: memory.clone(), area, space: None, unmapped: AtomicI64::new(0) };
+    let device = Device {
+        memory: memory.clone(),
+        area,
+        space: None,
+        unmapped: AtomicI64::new(0),
+        events: VecDeque::new(),
+        work: Arc::default(),
+    };
     let node = Node {
         path: "/dev/ioctlab-test".to_owned(),
         number: Some(DeviceNumber { major: 10, minor: 250 }),
