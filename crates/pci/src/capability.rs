@@ -16,8 +16,9 @@ const ERROR_REPORTING: u32 = 0x0001;
 const FIRST: usize = 0x34;
 const START: usize = 0x40;
 const EXTENDED: usize = 0x100;
-/// The longest chain that is followed.
-const MOST: usize = 64;
+/// How far chains are followed, as some are rings: as far as Linux goes.
+const MOST: usize = 48;
+const MOST_EXTENDED: usize = 480;
 
 /// Where the capabilities are, in order, each with its number.
 pub(crate) fn list(config: &ConfigSpace) -> Vec<(usize, u8)> {
@@ -27,7 +28,7 @@ pub(crate) fn list(config: &ConfigSpace) -> Vec<(usize, u8)> {
         return found;
     }
     let mut at = config.read(FIRST, 1) as usize & 0xfc;
-    while at >= START && found.len() < MOST && !found.iter().any(|(other, _)| *other == at) {
+    while at >= START && found.len() < MOST {
         let id = config.read(at, 1) as u8;
         if id == 0xff {
             break;
@@ -43,8 +44,8 @@ pub(crate) fn find(config: &ConfigSpace, id: u8) -> Option<usize> {
     list(config).into_iter().find(|(_, other)| *other == id).map(|(at, _)| at)
 }
 
-/// Says which bits of the capabilities that are there can be changed. What drivers have set up in them is undone: what they
-/// hold is what is there after a reset.
+/// Says which bits of the capabilities that are there can be changed. What drivers have set up in them is undone; errors that
+/// have happened are still there.
 pub(crate) fn describe_all(config: &mut ConfigSpace) {
     for (at, id) in list(config) {
         let mut registers = Registers { config, at, end: EXTENDED };
@@ -58,9 +59,9 @@ pub(crate) fn describe_all(config: &mut ConfigSpace) {
         }
     }
     let mut at = EXTENDED;
-    for _ in 0..MOST {
+    for _ in 0..MOST_EXTENDED {
         let header = config.read(at, 4);
-        if at < EXTENDED || at >= config.size() || header == 0 || header == u32::MAX {
+        if at < EXTENDED || at >= config.size() || header == 0 {
             return;
         }
         if header & 0xffff == ERROR_REPORTING {

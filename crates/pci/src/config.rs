@@ -83,34 +83,35 @@ impl ConfigSpace {
     /// These bits of the 4 bytes at an offset take what is written. They are 0 now and after a reset.
     pub(crate) fn let_write(&mut self, offset: usize, mask: u32) {
         self.clear(offset, mask);
-        or(&mut self.writable, offset, mask);
+        each_byte(&mut self.writable, offset, mask, |byte, mask| *byte |= mask);
     }
 
     /// The same for bits that hold what firmware has put there: that is what a reset leaves.
     pub(crate) fn let_write_over(&mut self, offset: usize, mask: u32) {
-        or(&mut self.writable, offset, mask);
+        each_byte(&mut self.writable, offset, mask, |byte, mask| *byte |= mask);
     }
 
-    /// These bits are cleared by writing 1. They are 0 now and after a reset.
+    /// These bits are cleared by writing 1, and by a reset.
     pub(crate) fn let_clear(&mut self, offset: usize, mask: u32) {
-        self.clear(offset, mask);
-        or(&mut self.clears, offset, mask);
+        each_byte(&mut self.initial, offset, mask, |byte, mask| *byte &= !mask);
+        each_byte(&mut self.clears, offset, mask, |byte, mask| *byte |= mask);
     }
 
     /// A reset leaves these bits as they are.
     pub(crate) fn keep(&mut self, offset: usize, mask: u32) {
-        or(&mut self.kept, offset, mask);
+        each_byte(&mut self.kept, offset, mask, |byte, mask| *byte |= mask);
     }
 
     /// These bits are 0 now and after a reset.
     pub(crate) fn clear(&mut self, offset: usize, mask: u32) {
-        let now = self.read(offset, 4) & !mask;
-        self.hold(offset, &now.to_le_bytes());
+        each_byte(&mut self.bytes, offset, mask, |byte, mask| *byte &= !mask);
+        each_byte(&mut self.initial, offset, mask, |byte, mask| *byte &= !mask);
     }
 }
 
-fn or(to: &mut [u8], offset: usize, mask: u32) {
-    for (to, from) in to.iter_mut().skip(offset).zip(mask.to_le_bytes()) {
-        *to |= from;
+/// Changes 4 bytes by those of a mask.
+fn each_byte(bytes: &mut [u8], offset: usize, mask: u32, change: impl Fn(&mut u8, u8)) {
+    for (byte, mask) in bytes.iter_mut().skip(offset).zip(mask.to_le_bytes()) {
+        change(byte, mask);
     }
 }

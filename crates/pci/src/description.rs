@@ -126,7 +126,8 @@ impl Description {
     }
 }
 
-/// Says which bits of a header that is there already can be changed. What firmware and drivers have set up in it is undone.
+/// Says which bits of a header that is there already can be changed. What firmware and drivers have set up in it is undone;
+/// errors that have happened are still there.
 pub(crate) fn describe_header(config: &mut ConfigSpace, bars: &[Option<Bar>; 6], rom: u64) {
     // I/O, memory, bus mastering, SERR, and disabling the pin; others are there if they were set. Errors in the status are cleared
     // by writing 1. The pin isn't asserted.

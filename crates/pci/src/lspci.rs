@@ -103,8 +103,8 @@ impl Dump {
         Ok(Self { config, sizes, rom })
     }
 
-    /// The device as it is after a reset, before any firmware: its configuration space as dumped but for what software writes there,
-    /// its BARs as memory.
+    /// The device as firmware finds it: its configuration space as dumped but for what software has written there, its BARs as
+    /// memory.
     ///
     /// # Errors
     /// If a size can't be that of a BAR or ROM, or there is a BAR that can't be.

@@ -110,15 +110,15 @@ fn what_drivers_had_set_up_is_undone() {
         [0x0186_6005, 0, 0, 0, 0, 0]
     );
     assert_eq!(dword(&function, 0x60), 0x0004_7011);
-    assert_eq!(dword(&function, 0x74), 8, "it is awake");
-    assert_eq!(dword(&function, 0x04), 0x0010_0000);
+    assert_eq!(dword(&function, 0x74), 0x8008, "it is awake, and has woken others");
+    assert_eq!(dword(&function, 0x04), 0xf910_0000, "errors are still there");
     assert_eq!(
         (dword(&function, 0x0c), dword(&function, 0x3c)),
         (0x4000, 0x100),
         "the latency timer is fixed"
     );
     // Parity errors can be reported by this one.
-    assert!(behaviour(&function, &[]).contains(&(4, 0x0010_0547, 0x0010_0000)));
+    assert!(behaviour(&function, &[0x74]).contains(&(4, 0x0010_0547, 0x0010_0000)));
 }
 
 #[test]
@@ -174,9 +174,11 @@ fn express_versions_and_kinds() {
     assert_eq!(behaviour(&without, &HEADER), [(0x48, 0x78ff, 0)]);
     // What firmware had set up stays, and errors are cleared by a 1 each.
     let mut used = with(4096, &[(0x40, &[0x10, 0, 0x92, 0, 0, 0, 0, 0, 0x3f, 0x29, 0x0f, 0])]);
-    assert_eq!(dword(&used, 0x48), 0x293f);
+    assert_eq!(dword(&used, 0x48), 0x000f_293f);
+    let _ = used.write_config(0x48, 4, 0x0001_0000);
+    assert_eq!(dword(&used, 0x48), 0x000e_0100, "extended tags are as they were");
     used.reset();
-    assert_eq!(dword(&used, 0x48), 0x293f);
+    assert_eq!(dword(&used, 0x48), 0x291f, "but the size of payloads, which was changed");
 }
 
 #[test]
@@ -194,6 +196,37 @@ fn error_reporting() {
     let _ = none.write_config(0x108, 4, 0x0010_0000);
     none.reset();
     assert_eq!(dword(&none, 0x108), 0x0010_0000, "a reset keeps masks");
+}
+
+/// Errors that a device was dumped with are there until each is cleared by a 1.
+#[test]
+fn errors_are_cleared_one_by_one() {
+    let power: (usize, &[u8]) = (0x40, &[1, 0x50, 3, 0xc8, 0, 0x80]);
+    let express: (usize, &[u8]) = (0x50, &[0x10, 0, 0x92, 0, 0, 0, 0, 0, 0, 0, 0x0f, 0]);
+    let errors: (usize, &[u8]) = (0x100, &[1, 0, 2, 0, 0x30, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xc1, 0x20]);
+    let function = with(4096, &[(0x06, &[0x10, 0xf9]), power, express, errors]);
+    for (at, width, there, written, left) in [
+        (0x06, 2, 0xf910, 0x8000, 0x7910),
+        (0x06, 2, 0xf910, 0x0000, 0xf910),
+        (0x06, 2, 0xf910, 0xffff, 0x0010),
+        (0x07, 1, 0xf9, 0x01, 0xf8),
+        (0x04, 4, 0xf910_0000, 0xf800_0002, 0x0110_0002),
+        (0x44, 2, 0x8000, 0x8000, 0),
+        (0x45, 1, 0x80, 0x01, 0x81),
+        (0x5a, 2, 0x0f, 0x05, 0x0a),
+        (0x104, 4, 0x0010_0030, 0x0010_0010, 0x20),
+        (0x110, 4, 0x20c1, 0xffff_ffc0, 0x01),
+    ] {
+        let mut function = function.clone();
+        assert_eq!(function.config().read(at, width), there);
+        let _ = function.write_config(at, width, written);
+        assert_eq!(function.config().read(at, width), left, "{at:#x} {written:#x}");
+    }
+    // A reset clears those that aren't kept through it.
+    let mut function = function;
+    function.reset();
+    let left = [0x04, 0x44, 0x58, 0x104, 0x110].map(|at| dword(&function, at));
+    assert_eq!(left, [0x0010_0000, 0x8000, 0, 0x0010_0030, 0x20c1]);
 }
 
 /// A capability at the end of its space doesn't reach into that of the extended ones.
