@@ -157,6 +157,22 @@ fn regions_by_their_addresses() {
     assert_eq!(sizes(&clone_of(&text)), [128 << 10, 16 << 20, 0, 64, 16, 32]);
 }
 
+/// An upper half is no BAR, whatever it looks like.
+#[test]
+fn upper_halves() {
+    let like_memory = [0x04, 0, 0, 0xfe, 0x40, 0xd0, 0, 0, 0x40, 0xd0, 0, 0];
+    let line = "Memory at d040 (32-bit, non-prefetchable) [size=64]\n";
+    assert_eq!(
+        sizes(&clone_of(&format!("{line}{}", text(64, &[(0x10, &like_memory)])))),
+        [64 << 10, 0, 64, 0, 0, 0]
+    );
+    let like_wide = [0x04, 0, 0, 0xfe, 0x04, 0, 0, 0, 0, 0, 0, 0xfd];
+    let dump = Dump::parse(&text(64, &[(0x10, &like_wide)])).unwrap();
+    assert_eq!(dump.firmware().bars, [0x4_fe00_0000, 0, 0xfd00_0000, 0, 0, 0]);
+    let function = dump.device(&Overrides::default()).unwrap().function;
+    assert_eq!(sizes(&function), [64 << 10, 0, 64 << 10, 0, 0, 0]);
+}
+
 /// With `-x` nothing is known of capabilities.
 #[test]
 fn a_header_alone() {
