@@ -10,6 +10,8 @@ mod nodes;
 mod quiet;
 mod setup;
 mod subsystem;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::collections::{BTreeMap, VecDeque};
