@@ -1,4 +1,4 @@
-//! Shows ioctlab at work: four kinds of program on a device that this machine doesn't have.
+//! Shows ioctlab at work: programs on devices that this machine doesn't have.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +21,7 @@ pub(crate) fn show(workspace: &Workspace) -> Result<()> {
     let sources = workspace.root().join("xtask/demo");
     compile(&sources.join("static_client.c"), &stage.path("static_client"), &["-static"])?;
     stage.add(&sources.join("ctypes_client.py"))?;
+    stage.add(&sources.join("edu_client.py"))?;
     println!("What follows runs as {}.", stage.user());
     let act = Act { stage: &stage, ioctlab: &ioctlab };
 
@@ -36,6 +37,8 @@ pub(crate) fn show(workspace: &Workspace) -> Result<()> {
     // Writing a port's number unmasks the port; the driver takes numbers of ports that aren't bound, too.
     let script = r#"printf '\001\000\000\000' >/dev/xen/evtchn && echo "The shell wrote a port number.""#;
     act.perform(&["run", "--", "sh", "-c", script])?;
+    heading("A driver in user space takes a PCI device by VFIO");
+    act.perform(&["run", "--", "python3", "edu_client.py"])?;
     println!("\nAll of it worked. Try your own program: ioctlab run -- PROGRAM");
     Ok(())
 }

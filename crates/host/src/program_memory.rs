@@ -4,7 +4,9 @@
 //! An address space is an open `/proc/PID/mem`. That stays with the address space (`mm_struct`) that the process had when it was
 //! opened: after an `execve`, or the process's end, it reads and writes nothing, whatever has the number then. So there is no
 //! moment at which a device could get at another program, as there would be with `process_vm_writev`, which goes by number.
-//! It costs about as much.
+//!
+//! Large reads use `process_vm_readv` all the same, as it copies once where the file has the kernel copy twice. What it read
+//! counts only if it turns out to have been the right program's, which can't be done for writes.
 //!
 //! It also overrides protections, as a device does that had the pages pinned before an `mprotect`. Only a shared mapping that
 //! was made read-only refuses what is written.
@@ -24,6 +26,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::address_map::AddressMap;
 use crate::pinning;
+use crate::sys::memory as raw;
+
+/// From how many bytes on a read is large: what it saves is more than asking whose memory it was.
+const LARGE: usize = 64 << 10;
 
 /// The address spaces that devices reach. Clones are of the same ones.
 #[derive(Clone, Default)]
@@ -142,7 +148,7 @@ impl ProgramMemory for Programs {
     fn read(&self, space: SpaceId, mut address: u64, mut to: &mut [u8]) -> Result<(), BadAddress> {
         let space = self.get(space).ok_or(BadAddress)?;
         while !to.is_empty() {
-            let length = progress(space.mem.read_at(to, address))?;
+            let length = progress(space.read_some(address, to))?;
             to = to.get_mut(length..).ok_or(BadAddress)?;
             address = address.checked_add(length as u64).ok_or(BadAddress)?;
         }
@@ -210,6 +216,26 @@ impl Space {
         !self.has_ended()
             && self.is_alive()
             && (!self.is_doubtful.load(Ordering::Acquire) || self.is_the_same(thread))
+    }
+
+    /// Reads as much as can be read at once.
+    fn read_some(&self, address: u64, to: &mut [u8]) -> io::Result<usize> {
+        let by_number = if to.len() < LARGE { None } else { self.read_by_number(address, to) };
+        by_number.map_or_else(|| self.mem.read_at(to, address), Ok)
+    }
+
+    /// The same by the process's number; `None` if that doesn't do. What is protected can't be read like that.
+    fn read_by_number(&self, address: u64, to: &mut [u8]) -> Option<usize> {
+        if self.is_doubtful.load(Ordering::Acquire) {
+            return None;
+        }
+        let length = raw::read(self.process, address, to).ok().filter(|length| *length > 0)?;
+        // If the process has neither ended nor tried to `execve` by now, it hadn't when its memory was read.
+        if !self.has_ended() && self.is_alive() && !self.is_doubtful.load(Ordering::Acquire) {
+            return Some(length);
+        }
+        to.fill(0);
+        None
     }
 
     fn has_ended(&self) -> bool {

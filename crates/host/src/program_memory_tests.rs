@@ -31,7 +31,7 @@ fn own(programs: &Programs) -> SpaceId {
 }
 
 /// Memory of a child's, at the same place in each of its programs where addresses aren't random.
-static SLATE: [std::sync::atomic::AtomicU8; 8192] = [const { std::sync::atomic::AtomicU8::new(0) }; 8192];
+static SLATE: [std::sync::atomic::AtomicU8; LARGE] = [const { std::sync::atomic::AtomicU8::new(0) }; LARGE];
 
 /// Another process: this test program, running [`child`] alone.
 struct Other {
@@ -100,10 +100,17 @@ fn child() {
     if std::env::var_os(CHILD).is_some_and(|value| value == "again") {
         answer(value());
     }
-    for line in io::stdin().lines() {
+    // Byte by byte: what follows "exec" is for the next program.
+    let input = File::open("/dev/stdin").expect("a pipe");
+    for line in BufReader::with_capacity(1, input).lines() {
         match line.expect("text").as_str() {
             "where" => answer(SLATE.as_ptr() as u64),
             "look" => answer(value()),
+            what @ ("mark" | "clean") => {
+                let value = if what == "mark" { 7 } else { 0 };
+                SLATE.iter().for_each(|byte| byte.store(value, Ordering::Relaxed));
+                answer(0);
+            }
             // Its successor answers.
             "exec" => {
                 let arguments: Vec<_> = std::env::args_os().collect();
@@ -155,15 +162,20 @@ fn what_a_device_writes_is_there() {
 fn a_device_does_not_heed_protections() {
     let programs = Programs::new();
     let space = own(&programs);
-    let region = Region::new(1);
-    for protection in [libc::PROT_READ, libc::PROT_NONE] {
-        programs.write(space, region.address(0), &[1]).expect("memory");
-        region.protect(0, 1, protection);
-        programs.write(space, region.address(0), &[2]).expect("memory");
-        let mut back = [0];
-        programs.read(space, region.address(0), &mut back).expect("memory");
-        assert_eq!(back, [2]);
-        region.protect(0, 1, libc::PROT_READ | libc::PROT_WRITE);
+    let region = Region::new(32);
+    // All, the beginning, the end, and something in between.
+    for (first, count) in [(0, 32), (0, 1), (31, 1), (7, 3)] {
+        for (protection, length) in
+            [libc::PROT_READ, libc::PROT_NONE].into_iter().flat_map(|p| [(p, 1), (p, LARGE), (p, 2 * LARGE)])
+        {
+            programs.write(space, region.address(0), &vec![1; length]).expect("memory");
+            region.protect(first, count, protection);
+            programs.write(space, region.address(0), &vec![2; length]).expect("memory");
+            let mut back = vec![0; length];
+            programs.read(space, region.address(0), &mut back).expect("memory");
+            assert!(back.iter().all(|byte| *byte == 2), "{first} {count} {protection} {length}");
+            region.protect(first, count, libc::PROT_READ | libc::PROT_WRITE);
+        }
     }
 }
 
@@ -205,6 +217,7 @@ fn an_address_space_ends_with_its_program() {
         assert_eq!(other.tell("exec"), 0);
         assert_eq!(programs.write(space, address, &[4]), Err(BadAddress));
         assert_eq!(programs.read(space, address, &mut [0]), Err(BadAddress));
+        assert_eq!(programs.read(space, address, &mut vec![0; LARGE]), Err(BadAddress));
         assert_eq!(programs.check_pinnable(space, address, 1, false), Err(Errno::EFAULT));
         assert_eq!(other.tell("look"), 0);
         assert_ne!(other.space(&programs).expect("alive"), space);
@@ -230,7 +243,9 @@ fn an_address_space_that_others_keep_is_left_by_an_exec() {
         process: other.number(),
         ..Space::open(this().0, this().1, &pidfd(other.number())).expect("own")
     };
+    assert_eq!(kept.read_by_number(address, &mut vec![0; LARGE]), Some(LARGE), "as nothing tells of it");
     kept.is_doubtful.store(true, Ordering::Relaxed);
+    assert_eq!(kept.read_by_number(address, &mut vec![0; LARGE]), None);
     programs.0.table.write().expect("no panic").spaces.insert(space, Arc::new(kept));
     let new = other.space(&programs).expect("alive");
     assert_ne!(new, space);
@@ -256,6 +271,11 @@ fn the_next_process_with_the_number_is_another() {
         if second.number() == number {
             assert_eq!(programs.write(space, address, &[1]), Err(BadAddress));
             assert_eq!(programs.read(space, address, &mut [0]), Err(BadAddress));
+            second.tell("mark");
+            let mut large = vec![0; LARGE];
+            assert_eq!(programs.read(space, address, &mut large), Err(BadAddress));
+            assert!(large.iter().all(|byte| *byte == 0), "nothing of the other's is left");
+            second.tell("clean");
             assert!(programs.space_of(number, number, &stands).is_err(), "it has ended");
             assert_ne!(second.space(&programs).expect("alive"), space);
             assert_eq!(second.tell("look"), 0);

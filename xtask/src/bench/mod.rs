@@ -5,12 +5,14 @@
 
 mod case;
 mod table;
+mod vfio;
 
 use std::fs;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use self::case::{Case, Figures, alternate};
 use self::table::{Aim, Row};
@@ -38,27 +40,28 @@ pub(crate) struct Options {
     /// Measure only what ioctlab is compared to, to see what the machine gives
     #[arg(long)]
     without_ioctlab: bool,
+    /// Measure only this
+    #[arg(long, value_enum)]
+    only: Option<Subject>,
+}
+
+/// What is measured, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    Calls,
+    WakeUps,
+    Grants,
+    Channels,
+    Vfio,
+    StartUp,
+    SlowDown,
 }
 
 /// Takes every figure, then prints the table.
 pub(crate) fn measure(workspace: &Workspace, options: &Options) -> Result<()> {
     setup::install(setup::EVERYTHING)?;
     let bench = Bench::prepare(workspace, options)?;
-    let mut rows = Vec::new();
-    eprintln!("Measuring calls");
-    rows.extend(bench.calls()?);
-    eprintln!("Measuring wake-ups");
-    rows.extend(bench.wake_ups()?);
-    eprintln!("Measuring grants");
-    rows.extend(bench.grants()?);
-    eprintln!("Measuring vchan");
-    rows.extend(bench.channels()?);
-    eprintln!("Measuring start-up");
-    rows.extend(bench.start_up()?);
-    for workload in workloads(&bench.stage.home().join("big.c").to_string_lossy()) {
-        eprintln!("Measuring {}", workload.name);
-        rows.extend(bench.slow_down(&workload)?);
-    }
+    let rows = bench.rows(options.only)?;
     println!(
         "Linux {}, {} processors, run as {}; medians of {} rounds.",
         fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
@@ -94,11 +97,37 @@ impl Bench {
         }
         fs::write(stage.home().join("big.c"), c_file(FUNCTIONS_IN_C_FILE))?;
         fs::write(stage.home().join(MANY_GRANTS), MANY_GRANTS_LAB)?;
+        fs::write(stage.home().join(vfio::LAB), vfio::LAB_TEXT)?;
         let ioctlab = match options.without_ioctlab {
             true => None,
             false => Some(stage.add(&workspace.build_ioctlab()?)?),
         };
         Ok(Self { stage, rounds: options.rounds, ioctlab })
+    }
+
+    /// All rows, or those of one subject.
+    fn rows(&self, only: Option<Subject>) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for &subject in
+            Subject::value_variants().iter().filter(|&&subject| only.is_none_or(|only| only == subject))
+        {
+            eprintln!(
+                "Measuring {}",
+                subject
+                    .to_possible_value()
+                    .map_or_else(String::new, |value| value.get_name().replace('-', " "))
+            );
+            rows.extend(match subject {
+                Subject::Calls => self.calls(),
+                Subject::WakeUps => self.wake_ups(),
+                Subject::Grants => self.grants(),
+                Subject::Channels => self.channels(),
+                Subject::Vfio => self.vfio(),
+                Subject::StartUp => self.start_up(),
+                Subject::SlowDown => self.slow_downs(),
+            }?);
+        }
+        Ok(rows)
     }
 
     /// Runs the cases; those under ioctlab are left out if it isn't wanted.
@@ -158,12 +187,8 @@ impl Bench {
 
     /// Mapping another domain's pages, and copying to them. What a map costs must not depend on how many grants there are.
     fn grants(&self) -> Result<Vec<Row>> {
-        let lab = self.stage.home().join(MANY_GRANTS);
-        let lab = lab.to_string_lossy();
-        let many = |name, live: &[&str]| {
-            let ioctlab = self.ioctlab.as_ref()?.to_string_lossy();
-            Some(Case::new(name, &[&ioctlab, "run", "--lab", &lab, "--", "./gnttab_calls"]).then(live))
-        };
+        let many =
+            |name, live: &[&str]| Some(self.in_lab(MANY_GRANTS, name, &["./gnttab_calls"])?.then(live));
         let figures = self.alternate(vec![
             Some(Case::new("bare", &["./bare_notify"])),
             many("100", &["100"]),
@@ -231,6 +256,15 @@ impl Bench {
         Ok(vec![Row::new(started, umockdev, Aim::Nanoseconds(20e6)), Row::new(started, plain, Aim::None)])
     }
 
+    fn slow_downs(&self) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for workload in workloads(&self.stage.home().join("big.c").to_string_lossy()) {
+            eprintln!("... of {}", workload.name);
+            rows.extend(self.slow_down(&workload)?);
+        }
+        Ok(rows)
+    }
+
     /// What running under ioctlab costs a program that doesn't use its devices; the start-up isn't counted. Beside it, what
     /// a seccomp filter costs that does nothing, as no filter costs less.
     fn slow_down(&self, workload: &Workload) -> Result<Vec<Row>> {
@@ -249,6 +283,13 @@ impl Bench {
     fn under_ioctlab(&self, name: &'static str, command: &[&str]) -> Option<Case> {
         let ioctlab = self.ioctlab.as_ref()?.to_string_lossy();
         Some(Case::new(name, &[&ioctlab, "run", "--"]).then(command))
+    }
+
+    /// The same in a lab of its own, one of those that were prepared.
+    fn in_lab(&self, lab: &str, name: &'static str, command: &[&str]) -> Option<Case> {
+        let ioctlab = self.ioctlab.as_ref()?.to_string_lossy();
+        let lab = self.stage.home().join(lab);
+        Some(Case::new(name, &[&ioctlab, "run", "--lab", &lab.to_string_lossy(), "--"]).then(command))
     }
 }
 

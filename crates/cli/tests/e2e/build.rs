@@ -74,14 +74,15 @@ pub(crate) fn support(name: &str) -> PathBuf {
     .join(name)
 }
 
-/// The program that made the transcript in `tests/oracle`, statically linked as it was then.
-pub(crate) fn probe() -> PathBuf {
+/// A program that made transcripts in `tests/oracle`, `xen` or `vfio`, statically linked as it was then.
+pub(crate) fn probe(name: &str) -> PathBuf {
     let sources = source("tests/oracle");
-    let file = sources.join("probe_xen.c");
-    once("oracle", &[&file, &sources.join("probe.h")], |into| {
-        run(gcc().args(["-static", "-w", "-o"]).arg(into.join("probe_xen")).arg(&file));
+    let name = format!("probe_{name}");
+    let file = sources.join(format!("{name}.c"));
+    once(&name, &[&file, &sources.join("probe.h")], |into| {
+        run(gcc().args(["-static", "-w", "-o"]).arg(into.join(&name)).arg(&file));
     })
-    .join("probe_xen")
+    .join(&name)
 }
 
 fn gcc() -> Command {

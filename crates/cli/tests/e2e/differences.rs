@@ -29,7 +29,7 @@ const DIRECTORIES: &str = "Directories of device nodes";
 const ELSEWHERE: &str = "Devices at other descriptor numbers";
 const MAPPINGS: &str = "Mappings of granted pages";
 const CONTAINERS: &str = "In containers";
-const REGISTERS: &str = "Mapped registers";
+const REGISTERS: &str = "Registers in mapped BARs";
 
 /// Client and subtest, where, and the heading.
 const DIFFERENCES: &[(&str, &str, Where, &str)] = &[

@@ -53,6 +53,17 @@ impl Shared {
         Some(unsafe { &*cell })
     }
 
+    /// So many words of 8 bytes from `at` on, a multiple of 8; none if not all are there.
+    fn words(&self, at: usize, count: usize) -> &[AtomicU64] {
+        if !at.is_multiple_of(8) || !count.checked_mul(8).is_some_and(|length| self.holds(at, length)) {
+            return &[];
+        }
+        // SAFETY: `at` is within the mapping.
+        let first = unsafe { self.start.add(at) }.cast::<AtomicU64>();
+        // SAFETY: as in `cell`, for each of them.
+        unsafe { std::slice::from_raw_parts(first, count) }
+    }
+
     /// Whether so many bytes at `at` are there.
     fn holds(&self, at: usize, length: usize) -> bool {
         at.checked_add(length).is_some_and(|end| end <= self.length)
@@ -66,10 +77,15 @@ impl Shared {
         while !to.is_empty() {
             let (part, rest) = std::mem::take(&mut to).split_at_mut(widest(at, to.len()));
             match part.len() {
-                8 => self.cell::<AtomicU64>(at).get(part),
                 4 => self.cell::<AtomicU32>(at).get(part),
                 2 => self.cell::<AtomicU16>(at).get(part),
-                _ => self.cell::<AtomicU8>(at).get(part),
+                1 => self.cell::<AtomicU8>(at).get(part),
+                _ => {
+                    let (parts, _) = part.as_chunks_mut();
+                    for (word, part) in self.words(at, parts.len()).iter().zip(parts) {
+                        *part = word.load(Ordering::Relaxed).to_ne_bytes();
+                    }
+                }
             }
             at += part.len();
             to = rest;
@@ -84,10 +100,15 @@ impl Shared {
         while !from.is_empty() {
             let (part, rest) = from.split_at(widest(at, from.len()));
             match part.len() {
-                8 => self.cell::<AtomicU64>(at).put(part),
                 4 => self.cell::<AtomicU32>(at).put(part),
                 2 => self.cell::<AtomicU16>(at).put(part),
-                _ => self.cell::<AtomicU8>(at).put(part),
+                1 => self.cell::<AtomicU8>(at).put(part),
+                _ => {
+                    let (parts, _) = part.as_chunks();
+                    for (word, part) in self.words(at, parts.len()).iter().zip(parts) {
+                        word.store(u64::from_ne_bytes(*part), Ordering::Relaxed);
+                    }
+                }
             }
             at += part.len();
             from = rest;
@@ -138,11 +159,14 @@ macro_rules! cells {
     )*};
 }
 
-cells!(AtomicU8: u8, AtomicU16: u16, AtomicU32: u32, AtomicU64: u64);
+cells!(AtomicU8: u8, AtomicU16: u16, AtomicU32: u32);
 
-/// How wide the widest aligned number at `at` is, of a length of at least 1.
+/// How wide the widest aligned number at `at` is, of a length of at least 1; all words of 8 bytes that there are, together.
 fn widest(at: usize, length: usize) -> usize {
-    [8, 4, 2].into_iter().find(|width| at.is_multiple_of(*width) && *width <= length).unwrap_or(1)
+    if at.is_multiple_of(8) && length >= 8 {
+        return length & !7;
+    }
+    [4, 2].into_iter().find(|width| at.is_multiple_of(*width) && *width <= length).unwrap_or(1)
 }
 
 impl Drop for Shared {
