@@ -255,7 +255,13 @@ static void t_registers(void)
 	while (reg_read(v.device, STATUS) & 1)
 		ms_sleep(1);
 	GIVES(reg_read(v.device, FACTORIAL), 3628800);
-	uint32_t value;
+	uint32_t value = ~0u;
+	GIVES(pread(v.device, &value, 1, ID), 1); /* narrow accesses don't get to the device */
+	GIVES(pread(v.device, (char *)&value + 2, 2, ID), 2);
+	GIVES(value, 0xff00);
+	value = 0;
+	GIVES(pwrite(v.device, &value, 2, LIVENESS), 2);
+	GIVES(reg_read(v.device, LIVENESS), ~0x12345678u);
 	FAILS(pread(v.device, &value, 4, 0x100000), EINVAL); /* past the end */
 	FAILS(pread(v.device, &value, 4, 1ul << 40), EINVAL); /* no such BAR */
 	config_write(v.device, PCI_COMMAND, 0, 2);
@@ -287,6 +293,15 @@ static void t_mapped(void) /* BAR 0 as memory */
 	while (reg_read(v.device, STATUS) & 1)
 		;
 	GIVES(bar[FACTORIAL / 4], 120);
+	bar[IRQ_RAISE / 4] = 4;
+	GIVES(reg_read(v.device, IRQ_STATUS), 4);
+	reg_write(v.device, IRQ_ACK, 4);
+	GIVES(reg_read(v.device, IRQ_STATUS), 0); /* what was stored has acted once */
+	static const uint32_t nothing[] = { 0x0c, IRQ_RAISE, IRQ_ACK, 0xa0, 0x1000, 0x40000, 0xffffc };
+	for (size_t i = 0; i < sizeof nothing / 4; i++) { /* what is no register */
+		GIVES(bar[nothing[i] / 4], ~0u);
+		GIVES(reg_read(v.device, nothing[i]), ~0u);
+	}
 	CHECK(munmap((void *)bar, 0x100000) == 0);
 }
 static void t_mapped_at_once(void) /* what is written there acts before it is read there */

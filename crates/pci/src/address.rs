@@ -69,29 +69,3 @@ impl FromStr for Address {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::ToString;
-
-    #[test]
-    fn addresses_are_read_and_written() {
-        for (text, printed) in
-            [("0000:00:05.0", "0000:00:05.0"), ("1:1f.7", "0000:01:1f.7"), ("a:ff:0.0", "000a:ff:00.0")]
-        {
-            assert_eq!(
-                text.parse::<Address>().map(|address| address.to_string()),
-                Ok(printed.into()),
-                "{text}"
-            );
-        }
-        for bad in
-            ["", "00", "0:0", "00:20.0", "00:00.8", "0:100:0.0", "00:+5.0", "x:0.0", "00:00.00.0", "::.0"]
-        {
-            assert_eq!(bad.parse::<Address>(), Err(BadAddress), "{bad}");
-        }
-        let address: Address = "0000:01:02.3".parse().unwrap();
-        assert_eq!((address.devfn(), address.requester()), (0x13, 0x113));
-    }
-}

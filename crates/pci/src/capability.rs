@@ -1,6 +1,5 @@
-//! Capabilities in configuration space: which of their bits can be written.
+//! Capabilities in configuration space: where they are, and which of their bits software can change.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::config::ConfigSpace;
@@ -10,12 +9,16 @@ pub(crate) const MSI: u8 = 0x05;
 pub(crate) const PCI_EXPRESS: u8 = 0x10;
 pub(crate) const MSIX: u8 = 0x11;
 pub(crate) const ADVANCED_FEATURES: u8 = 0x13;
+/// Of PCI Express: advanced error reporting.
+const ERROR_REPORTING: u32 = 0x0001;
 
-/// The pointer to the first capability, and where those of PCI Express start.
+/// The pointer to the first capability, where they may be, and where those of PCI Express are.
 const FIRST: usize = 0x34;
+const START: usize = 0x40;
 const EXTENDED: usize = 0x100;
-/// The longest chain that is followed.
-const MOST: usize = 64;
+/// How far chains are followed, as some are rings: as far as Linux goes.
+const MOST: usize = 48;
+const MOST_EXTENDED: usize = 480;
 
 /// Where the capabilities are, in order, each with its number.
 pub(crate) fn list(config: &ConfigSpace) -> Vec<(usize, u8)> {
@@ -25,8 +28,12 @@ pub(crate) fn list(config: &ConfigSpace) -> Vec<(usize, u8)> {
         return found;
     }
     let mut at = config.read(FIRST, 1) as usize & 0xfc;
-    while at >= 0x40 && found.len() < MOST && !found.iter().any(|(other, _)| *other == at) {
-        found.push((at, config.read(at, 1) as u8));
+    while at >= START && found.len() < MOST {
+        let id = config.read(at, 1) as u8;
+        if id == 0xff {
+            break;
+        }
+        found.push((at, id));
         at = config.read(at.saturating_add(1), 1) as usize & 0xfc;
     }
     found
@@ -37,73 +44,145 @@ pub(crate) fn find(config: &ConfigSpace, id: u8) -> Option<usize> {
     list(config).into_iter().find(|(_, other)| *other == id).map(|(at, _)| at)
 }
 
-/// Says which bits of the capabilities that are there can be written.
+/// Says which bits of the capabilities that are there can be changed. What drivers have set up in them is undone; errors that
+/// have happened are still there.
 pub(crate) fn describe_all(config: &mut ConfigSpace) {
     for (at, id) in list(config) {
+        let mut registers = Registers { config, at, end: EXTENDED };
         match id {
-            POWER_MANAGEMENT => {
-                // Power state and PME enable; PME status is cleared by writing 1.
-                masks(config, at.saturating_add(4), &[0x03, 0x01], &[0, 0x80]);
-            }
-            MSI => describe_msi(config, at),
-            MSIX => masks(config, at.saturating_add(2), &[0, 0xc0], &[]),
-            PCI_EXPRESS => {
-                // Device control and status, link control and status, and their second ones.
-                masks(config, at.saturating_add(8), &[0xff, 0x7f, 0, 0], &[0, 0, 0x0f, 0]);
-                masks(config, at.saturating_add(0x10), &[0xfb, 0x0f, 0, 0], &[0, 0, 0, 0xc0]);
-                if config.read(at.saturating_add(2), 2) & 0xf >= 2 {
-                    masks(config, at.saturating_add(0x28), &[0xff, 0x7f], &[]);
-                    masks(config, at.saturating_add(0x30), &[0xff, 0xff], &[]);
-                }
-            }
+            POWER_MANAGEMENT => power_management(&mut registers),
+            MSI => msi(&mut registers),
+            // Enabled, and all vectors masked.
+            MSIX => registers.let_write(0, 0xc000_0000),
+            PCI_EXPRESS => express(&mut registers),
             _ => {}
         }
     }
-    describe_extended(config);
-}
-
-fn describe_msi(config: &mut ConfigSpace, at: usize) {
-    let control = config.read(at.saturating_add(2), 2);
-    // Enabling, and how many of the vectors that it is capable of.
-    masks(config, at.saturating_add(2), &[0x71], &[]);
-    masks(config, at.saturating_add(4), &[0xfc, 0xff, 0xff, 0xff], &[]);
-    let mut data = at.saturating_add(8);
-    if control & 0x80 != 0 {
-        masks(config, data, &[0xff; 4], &[]);
-        data = at.saturating_add(12);
-    }
-    masks(config, data, &[0xff; 2], &[]);
-    if control & 0x100 != 0 {
-        masks(config, data.saturating_add(4), &[0xff; 4], &[]);
-    }
-}
-
-/// Advanced error reporting: what is cleared by writing 1, and the masks.
-fn describe_extended(config: &mut ConfigSpace) {
     let mut at = EXTENDED;
-    for _ in 0..MOST {
+    for _ in 0..MOST_EXTENDED {
         let header = config.read(at, 4);
-        if at >= config.size() || header == 0 || header == u32::MAX {
+        if at < EXTENDED || at >= config.size() || header == 0 {
             return;
         }
-        if header & 0xffff == 1 {
-            masks(config, at.saturating_add(4), &[0; 4], &[0x30, 0xf0, 0x7f, 0x03]);
-            masks(config, at.saturating_add(8), &[0x30, 0xf0, 0x7f, 0x03], &[]);
-            masks(config, at.saturating_add(12), &[0x30, 0xf0, 0x7f, 0x03], &[]);
-            masks(config, at.saturating_add(16), &[0; 4], &[0xc1, 0x31, 0, 0]);
-            masks(config, at.saturating_add(20), &[0xc1, 0x31, 0, 0], &[]);
+        if header & 0xffff == ERROR_REPORTING {
+            let end = config.size();
+            error_reporting(&mut Registers { config, at, end });
         }
         at = (header >> 20) as usize & 0xffc;
-        if at < EXTENDED {
-            return;
+    }
+}
+
+/// The power state. A reset keeps what there is to wake others by.
+fn power_management(registers: &mut Registers<'_>) {
+    registers.let_write(4, 0x0003);
+    let can_wake = registers.read(2, 2) & 0xf800 != 0;
+    if can_wake {
+        registers.let_write(4, 0x0100);
+        registers.let_clear(4, 0x8000);
+        registers.keep(4, 0x8100);
+    }
+}
+
+fn msi(registers: &mut Registers<'_>) {
+    let control = registers.read(2, 2);
+    let vectors = 1_u32.checked_shl(control >> 1 & 7).unwrap_or(0).min(32);
+    // Enabling, and how many of the vectors that it is capable of.
+    registers.let_write(0, if vectors > 1 { 0x0071_0000 } else { 0x0001_0000 });
+    registers.let_write(4, 0xffff_fffc);
+    let mut data = 8;
+    if control & 0x80 != 0 {
+        registers.let_write(8, u32::MAX);
+        data = 12;
+    }
+    registers.let_write(data, 0xffff);
+    if control & 0x100 != 0 {
+        let of_vectors = u32::MAX.checked_shr(32_u32.saturating_sub(vectors)).unwrap_or(0);
+        registers.let_write(data.saturating_add(4), of_vectors);
+        // Those that are pending.
+        registers.clear(data.saturating_add(8), u32::MAX);
+    }
+}
+
+/// An endpoint. A reset of the function keeps the size of payloads, and doesn't touch the link.
+fn express(registers: &mut Registers<'_>) {
+    let flags = registers.read(2, 2);
+    let has_link = flags >> 4 & 0xf != 9;
+    // Reporting errors, relaxed ordering, sizes, no snoop; extended tags if there are.
+    let tags = if registers.read(4, 4) & 0x20 != 0 { 0x100 } else { 0 };
+    registers.let_write_over(8, 0x78ff | tags);
+    registers.keep(8, 0x00e0);
+    registers.let_clear(8, 0x000f_0000);
+    if has_link {
+        registers.let_write_over(0x10, 0x01cb);
+        registers.keep(0x10, 0x01cb);
+    }
+    if flags & 0xf >= 2 {
+        registers.let_write_over(0x28, 0x675f);
+        if has_link {
+            registers.let_write_over(0x30, 0x1fdf);
+            registers.keep(0x30, 0x1fdf);
         }
     }
 }
 
-/// Says which bits can be written where something is already.
-fn masks(config: &mut ConfigSpace, offset: usize, writable: &[u8], clears: &[u8]) {
-    let there = config.bytes().get(offset..).map(|rest| rest.iter().copied().take(writable.len()).collect());
-    let there: Vec<u8> = there.unwrap_or_default();
-    let clears = if clears.is_empty() { vec![0; writable.len()] } else { clears.to_vec() };
-    config.describe(offset, &there, writable, &clears);
+/// What is cleared by writing 1, what is masked, how severe it is, and the control register. A reset keeps all of that.
+fn error_reporting(registers: &mut Registers<'_>) {
+    const UNCORRECTABLE: u32 = 0x03ff_f030;
+    const CORRECTABLE: u32 = 0x0000_f1c1;
+    registers.let_clear(0x04, UNCORRECTABLE);
+    registers.let_write_over(0x08, UNCORRECTABLE);
+    registers.let_write_over(0x0c, UNCORRECTABLE);
+    registers.let_clear(0x10, CORRECTABLE);
+    registers.let_write_over(0x14, CORRECTABLE);
+    // Checks of packets can be enabled where they can be made.
+    let enables = (registers.read(0x18, 4) & 0xa0) << 1;
+    registers.let_write_over(0x18, enables);
+    for offset in [0x04, 0x08, 0x0c, 0x10, 0x14, 0x18] {
+        registers.keep(offset, u32::MAX);
+    }
+}
+
+/// The registers of a capability, as far as the part of configuration space goes that it is in.
+struct Registers<'a> {
+    config: &'a mut ConfigSpace,
+    at: usize,
+    end: usize,
+}
+
+impl Registers<'_> {
+    fn read(&self, offset: usize, width: usize) -> u32 {
+        self.config.read(self.at.saturating_add(offset), width)
+    }
+
+    fn let_write(&mut self, offset: usize, mask: u32) {
+        let (at, mask) = self.clip(offset, mask);
+        self.config.let_write(at, mask);
+    }
+
+    fn let_write_over(&mut self, offset: usize, mask: u32) {
+        let (at, mask) = self.clip(offset, mask);
+        self.config.let_write_over(at, mask);
+    }
+
+    fn let_clear(&mut self, offset: usize, mask: u32) {
+        let (at, mask) = self.clip(offset, mask);
+        self.config.let_clear(at, mask);
+    }
+
+    fn clear(&mut self, offset: usize, mask: u32) {
+        let (at, mask) = self.clip(offset, mask);
+        self.config.clear(at, mask);
+    }
+
+    fn keep(&mut self, offset: usize, mask: u32) {
+        let (at, mask) = self.clip(offset, mask);
+        self.config.keep(at, mask);
+    }
+
+    /// Where a register is, and what of it lies before the end.
+    fn clip(&self, offset: usize, mask: u32) -> (usize, u32) {
+        let at = self.at.saturating_add(offset);
+        // They are whole words, and so is the end.
+        (at, if at < self.end { mask } else { 0 })
+    }
 }

@@ -11,15 +11,17 @@ pub struct ConfigSpace {
     writable: Vec<u8>,
     /// Bits that are cleared by writing 1.
     clears: Vec<u8>,
-    /// What it holds after a reset.
+    /// Bits that a reset leaves as they are ("sticky").
+    kept: Vec<u8>,
+    /// What the others are after a reset.
     initial: Vec<u8>,
 }
 
 impl ConfigSpace {
-    /// A space of so many bytes, all of them 0 and read-only.
-    pub fn new(size: usize) -> Self {
-        let zeros = || vec![0; size];
-        Self { bytes: zeros(), writable: zeros(), clears: zeros(), initial: zeros() }
+    /// A space that holds these bytes, all of them read-only.
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        let zeros = vec![0; bytes.len()];
+        Self { initial: bytes.clone(), bytes, writable: zeros.clone(), clears: zeros.clone(), kept: zeros }
     }
 
     /// Its size in bytes: 256, or 4096 for PCI Express.
@@ -32,7 +34,7 @@ impl ConfigSpace {
         &self.bytes
     }
 
-    /// Reads 1, 2 or 4 bytes; what lies beyond the end is all ones.
+    /// Reads up to 4 bytes; what lies beyond the end is all ones.
     pub fn read(&self, offset: usize, width: usize) -> u32 {
         let byte = |at: usize| u32::from(self.bytes.get(at).copied().unwrap_or(0xff));
         (0..width.min(4)).fold(0, |value, at| {
@@ -40,8 +42,8 @@ impl ConfigSpace {
         })
     }
 
-    /// Writes 1, 2 or 4 bytes, as software does: bits that it can't change stay.
-    pub fn write(&mut self, offset: usize, width: usize, value: u32) {
+    /// Writes up to 4 bytes, as software does: bits that it can't change stay.
+    pub(crate) fn write(&mut self, offset: usize, width: usize, value: u32) {
         for (at, new) in value.to_le_bytes().into_iter().take(width).enumerate() {
             let at = offset.saturating_add(at);
             let (Some(byte), Some(&writable), Some(&clears)) =
@@ -54,26 +56,62 @@ impl ConfigSpace {
     }
 
     /// Sets bits whatever software may do, as the device itself does.
-    pub fn set(&mut self, offset: usize, bytes: &[u8]) {
-        put(&mut self.bytes, offset, bytes);
-    }
-
-    /// Describes a register: what it holds after a reset, which bits can be written, and which are cleared by writing 1.
-    pub(crate) fn describe(&mut self, offset: usize, initial: &[u8], writable: &[u8], clears: &[u8]) {
-        put(&mut self.bytes, offset, initial);
-        put(&mut self.initial, offset, initial);
-        put(&mut self.writable, offset, writable);
-        put(&mut self.clears, offset, clears);
+    pub(crate) fn set(&mut self, offset: usize, bytes: &[u8]) {
+        for (to, from) in self.bytes.iter_mut().skip(offset).zip(bytes) {
+            *to = *from;
+        }
     }
 
     /// Back to what it holds after a reset.
     pub(crate) fn reset(&mut self) {
-        self.bytes.copy_from_slice(&self.initial);
+        for ((byte, initial), kept) in self.bytes.iter_mut().zip(&self.initial).zip(&self.kept) {
+            *byte = *byte & kept | initial & !kept;
+        }
     }
 }
 
-fn put(to: &mut [u8], offset: usize, bytes: &[u8]) {
-    for (to, from) in to.iter_mut().skip(offset).zip(bytes) {
-        *to = *from;
+/// What registers are like.
+impl ConfigSpace {
+    /// These bytes are there, now and after a reset.
+    pub(crate) fn hold(&mut self, offset: usize, bytes: &[u8]) {
+        self.set(offset, bytes);
+        for (to, from) in self.initial.iter_mut().skip(offset).zip(bytes) {
+            *to = *from;
+        }
+    }
+
+    /// These bits of the 4 bytes at an offset take what is written. They are 0 now and after a reset.
+    pub(crate) fn let_write(&mut self, offset: usize, mask: u32) {
+        self.clear(offset, mask);
+        each_byte(&mut self.writable, offset, mask, |byte, mask| *byte |= mask);
+    }
+
+    /// The same for bits that hold what firmware has put there: that is what a reset leaves.
+    pub(crate) fn let_write_over(&mut self, offset: usize, mask: u32) {
+        each_byte(&mut self.writable, offset, mask, |byte, mask| *byte |= mask);
+    }
+
+    /// These bits are cleared by writing 1, and by a reset.
+    pub(crate) fn let_clear(&mut self, offset: usize, mask: u32) {
+        each_byte(&mut self.initial, offset, mask, |byte, mask| *byte &= !mask);
+        each_byte(&mut self.clears, offset, mask, |byte, mask| *byte |= mask);
+    }
+
+    /// A reset leaves these bits as they are.
+    pub(crate) fn keep(&mut self, offset: usize, mask: u32) {
+        each_byte(&mut self.kept, offset, mask, |byte, mask| *byte |= mask);
+    }
+
+    /// These bits are 0 now and after a reset.
+    pub(crate) fn clear(&mut self, offset: usize, mask: u32) {
+        each_byte(&mut self.bytes, offset, mask, |byte, mask| *byte &= !mask);
+        each_byte(&mut self.initial, offset, mask, |byte, mask| *byte &= !mask);
+    }
+}
+
+/// Changes 4 bytes by those of a mask.
+fn each_byte(bytes: &mut [u8], offset: usize, mask: u32, change: impl Fn(&mut u8, u8)) {
+    for (byte, mask) in bytes.iter_mut().skip(offset).zip(mask.to_le_bytes()) {
+        change(byte, mask);
     }
 }

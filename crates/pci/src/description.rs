@@ -66,12 +66,47 @@ impl Description {
 
     /// The configuration space of such a function, as it is after a reset.
     pub(crate) fn config(&self) -> ConfigSpace {
-        let mut config = ConfigSpace::new(if self.express { 4096 } else { 256 });
-        let mut first = 0;
-        let mut capabilities: Vec<Vec<u8>> = Vec::new();
+        let mut bytes = self.header();
+        bytes.resize(if self.express { 4096 } else { 256 }, 0);
+        let mut config = ConfigSpace::new(bytes);
+        let mut at: usize = 0x40;
+        // The pointer to the first one, and then that in the one before.
+        let mut link = 0x34;
+        for bytes in self.capabilities() {
+            config.hold(at, &bytes);
+            config.hold(link, &[at as u8]);
+            config.hold(6, &[0x10]);
+            link = at.saturating_add(1);
+            at = at.saturating_add(bytes.len()).next_multiple_of(0x10);
+        }
+        describe_header(&mut config, &self.bars, self.rom.len() as u64);
+        capability::describe_all(&mut config);
+        config
+    }
+
+    /// The part of the header that says what it is.
+    fn header(&self) -> Vec<u8> {
+        let Header { vendor, device, subsystem_vendor, subsystem, class, revision, interrupt_pin } =
+            self.header;
+        let mut header = Vec::with_capacity(0x40);
+        header.extend(vendor.to_le_bytes());
+        header.extend(device.to_le_bytes());
+        header.resize(8, 0);
+        header.push(revision);
+        header.extend(class.to_le_bytes().into_iter().take(3));
+        header.resize(0x2c, 0);
+        header.extend(subsystem_vendor.to_le_bytes());
+        header.extend(subsystem.to_le_bytes());
+        header.resize(0x3d, 0);
+        header.push(interrupt_pin);
+        header
+    }
+
+    fn capabilities(&self) -> Vec<Vec<u8>> {
+        let mut capabilities = Vec::new();
         if let Some(vectors) = self.msi {
             // 64-bit addresses; how many vectors, as a power of two.
-            let control = 0x80 | (vectors.max(1).ilog2() as u16) << 1;
+            let control = 0x80 | (vectors.clamp(1, 32).ilog2() as u16) << 1;
             let mut body = control.to_le_bytes().to_vec();
             body.resize(12, 0);
             capabilities.push(capability_bytes(capability::MSI, &body));
@@ -79,7 +114,7 @@ impl Description {
         if let Some((vectors, bar)) = self.msix {
             let size = self.bars.get(usize::from(bar)).copied().flatten().map_or(0, |bar| bar.size);
             let pending = (size >> 1) as u32 | u32::from(bar);
-            let mut body = vectors.saturating_sub(1).to_le_bytes().to_vec();
+            let mut body = vectors.clamp(1, 2048).saturating_sub(1).to_le_bytes().to_vec();
             body.extend(u32::from(bar).to_le_bytes());
             body.extend(pending.to_le_bytes());
             capabilities.push(capability_bytes(capability::MSIX, &body));
@@ -87,74 +122,37 @@ impl Description {
         if self.express {
             capabilities.push(capability_bytes(capability::PCI_EXPRESS, &express()));
         }
-        let mut at: usize = 0x40;
-        let mut link = 0x34;
-        for bytes in &capabilities {
-            config.describe(at, bytes, &[], &[]);
-            if link == 0x34 {
-                first = at;
-            } else {
-                config.describe(link, &[at as u8], &[], &[]);
-            }
-            link = at.saturating_add(1);
-            at = at.saturating_add(bytes.len()).next_multiple_of(0x10);
-        }
-        let Header { vendor, device, subsystem_vendor, subsystem, class, revision, interrupt_pin } =
-            self.header;
-        let mut header = Vec::with_capacity(0x40);
-        header.extend(vendor.to_le_bytes());
-        header.extend(device.to_le_bytes());
-        let status: u16 = if capabilities.is_empty() { 0 } else { 0x10 };
-        header.extend([0, 0]);
-        header.extend(status.to_le_bytes());
-        header.push(revision);
-        header.extend(class.to_le_bytes().into_iter().take(3));
-        header.resize(0x2c, 0);
-        header.extend(subsystem_vendor.to_le_bytes());
-        header.extend(subsystem.to_le_bytes());
-        header.resize(0x34, 0);
-        header.push(first as u8);
-        header.resize(0x3d, 0);
-        header.push(interrupt_pin);
-        config.describe(0, &header, &[], &[]);
-        describe_header(&mut config, &self.bars, self.rom.len() as u64);
-        capability::describe_all(&mut config);
-        config
+        capabilities
     }
 }
 
-/// Says which bits of a header that is there already can be written.
+/// Says which bits of a header that is there already can be changed. What firmware and drivers have set up in it is undone;
+/// errors that have happened are still there.
 pub(crate) fn describe_header(config: &mut ConfigSpace, bars: &[Option<Bar>; 6], rom: u64) {
-    // I/O, memory, bus mastering, SERR, and disabling the pin. Errors in the status are cleared by writing 1.
-    let command = (config.read(4, 2) as u16).to_le_bytes();
-    config.describe(4, &command, &[0x07, 0x05], &[0, 0]);
-    let status = (config.read(6, 2) as u16).to_le_bytes();
-    config.describe(6, &status, &[0, 0], &[0, 0xf9]);
-    let cache_line = [config.read(0xc, 1) as u8];
-    config.describe(0xc, &cache_line, &[0xff], &[0]);
-    let line = [config.read(0x3c, 1) as u8];
-    config.describe(0x3c, &line, &[0xff], &[0]);
+    // I/O, memory, bus mastering, SERR, and disabling the pin; others are there if they were set. Errors in the status are cleared
+    // by writing 1. The pin isn't asserted.
+    let command = 0x0507 | config.read(4, 2) & 0x07ff;
+    config.let_write(4, command);
+    config.let_clear(4, 0xf900_0000);
+    config.clear(4, 0x0008_0000);
+    // The size of cache lines, and the line of the pin.
+    config.let_write(0x0c, 0x0000_00ff);
+    config.let_write(0x3c, 0x0000_00ff);
     for (index, bar) in bars.iter().enumerate() {
         let Some(bar) = bar else { continue };
         let at = index.saturating_mul(4).saturating_add(0x10);
         let mask = bar.size.wrapping_neg();
-        let address = config.read(at, 4) & mask as u32;
-        config.describe(
-            at,
-            &(address | bar.type_bits()).to_le_bytes(),
-            &(mask as u32).to_le_bytes(),
-            &[0; 4],
-        );
+        config.hold(at, &bar.type_bits().to_le_bytes());
+        config.let_write(at, mask as u32);
         if bar.kind == BarKind::Memory64 {
             let upper = at.saturating_add(4);
-            let there = config.read(upper, 4).to_le_bytes();
-            config.describe(upper, &there, &((mask >> 32) as u32).to_le_bytes(), &[0; 4]);
+            config.hold(upper, &[0; 4]);
+            config.let_write(upper, (mask >> 32) as u32);
         }
     }
+    config.hold(0x30, &[0; 4]);
     if rom > 0 {
-        let mask = rom.wrapping_neg() as u32;
-        let there = (config.read(0x30, 4) & (mask | 1)).to_le_bytes();
-        config.describe(0x30, &there, &(mask | 1).to_le_bytes(), &[0; 4]);
+        config.let_write(0x30, rom.wrapping_neg() as u32 | 1);
     }
 }
 

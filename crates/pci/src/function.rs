@@ -6,6 +6,7 @@ use crate::bar::{Bar, BarKind};
 use crate::capability;
 use crate::config::ConfigSpace;
 use crate::description::{Description, describe_header};
+use crate::model::InterruptMode;
 
 /// The bits of the command register.
 const IO: u32 = 1 << 0;
@@ -14,6 +15,11 @@ const BUS_MASTER: u32 = 1 << 2;
 const INTX_DISABLE: u32 = 1 << 10;
 /// The bit of the status register that says that the pin is asserted.
 const INTX_STATUS: u8 = 1 << 3;
+/// Of power management: there is no reset on the way from D3hot to D0.
+const NO_SOFT_RESET: u32 = 1 << 3;
+/// The states of power management in which a function works, and in which it has all but lost its state.
+const D0: u8 = 0;
+const D3HOT: u8 = 3;
 
 /// A function: its configuration space, its BARs, and its interrupt pin.
 #[derive(Clone, Debug)]
@@ -22,6 +28,19 @@ pub struct Function {
     bars: [Option<Bar>; 6],
     rom: Vec<u8>,
     asserted: bool,
+}
+
+/// What firmware sets up in a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Firmware {
+    /// The addresses of its BARs; 0 for those that have none. Those of I/O and 32-bit memory have but 32 bits.
+    pub bars: [u64; 6],
+    /// The ROM's, and whether that is decoded.
+    pub rom: u32,
+    /// The line of its pin.
+    pub line: u8,
+    /// The command register: what is decoded, and how errors are reported.
+    pub command: u16,
 }
 
 /// Where a function's MSI-X table is.
@@ -54,15 +73,72 @@ impl Function {
         &self.config
     }
 
-    /// Software writes to its configuration space.
-    pub fn write_config(&mut self, offset: usize, width: usize, value: u32) {
+    /// Software writes up to 4 bytes to its configuration space; whether that has reset the function, so that its model is to be
+    /// reset, too: by a function-level reset, or on its way back from D3hot.
+    #[must_use]
+    pub fn write_config(&mut self, offset: usize, width: usize, value: u32) -> bool {
+        let asks = self.asks_for_reset(offset, width, value);
+        let before = self.power_state();
         self.config.write(offset, width, value);
+        if let Some(at) = self.capability(capability::POWER_MANAGEMENT).map(|at| at.saturating_add(4)) {
+            let control = self.config.read(at, 1) as u8;
+            if !self.has_power_state(control & 3) {
+                self.config.set(at, &[control & !3 | before]);
+            }
+        }
+        let returns = before == D3HOT && self.power_state() == D0 && self.loses_state();
+        if asks || returns {
+            self.reset();
+        }
+        asks || returns
     }
 
-    /// What firmware does to it: addresses for its BARs (those of I/O and 32-bit memory keep their lower 32 bits) and its ROM, a
-    /// line for its pin, decoding on.
-    pub fn configure(&mut self, addresses: &[u64], rom: u32, line: u8, command: u16) {
-        for (index, address) in addresses.iter().enumerate() {
+    /// Whether a write asks for a function-level reset, and there is one.
+    fn asks_for_reset(&self, offset: usize, width: usize, value: u32) -> bool {
+        let sets = |at: usize, bit: u8| {
+            let byte = at.checked_sub(offset).filter(|index| *index < width);
+            byte.and_then(|index| value.to_le_bytes().get(index).copied()).is_some_and(|byte| byte & bit != 0)
+        };
+        let express = self.capability(capability::PCI_EXPRESS);
+        let features = self.capability(capability::ADVANCED_FEATURES);
+        express.is_some_and(|at| self.has_reset_by_express(at) && sets(at.saturating_add(9), 0x80))
+            || features.is_some_and(|at| self.has_reset_by_features(at) && sets(at.saturating_add(4), 1))
+    }
+
+    fn has_reset_by_express(&self, at: usize) -> bool {
+        self.config.read(at.saturating_add(4), 4) & 1 << 28 != 0
+    }
+
+    fn has_reset_by_features(&self, at: usize) -> bool {
+        self.config.read(at.saturating_add(3), 1) & 3 == 3
+    }
+
+    /// Its power state: 0 to 3, for D0 to D3hot.
+    pub fn power_state(&self) -> u8 {
+        let at = self.capability(capability::POWER_MANAGEMENT);
+        at.map_or(D0, |at| self.config.read(at.saturating_add(4), 1) as u8 & 3)
+    }
+
+    fn has_power_state(&self, state: u8) -> bool {
+        let capable = self
+            .capability(capability::POWER_MANAGEMENT)
+            .map_or(0, |at| self.config.read(at.saturating_add(2), 2));
+        match state {
+            1 => capable & 1 << 9 != 0,
+            2 => capable & 1 << 10 != 0,
+            _ => true,
+        }
+    }
+
+    /// Whether it is reset on its way from D3hot to D0.
+    fn loses_state(&self) -> bool {
+        let at = self.capability(capability::POWER_MANAGEMENT);
+        at.is_some_and(|at| self.config.read(at.saturating_add(4), 2) & NO_SOFT_RESET == 0)
+    }
+
+    /// Firmware sets it up.
+    pub fn configure(&mut self, firmware: &Firmware) {
+        for (index, address) in firmware.bars.iter().enumerate() {
             let Some(bar) = self.bar(index as u8) else { continue };
             let at = index.saturating_mul(4).saturating_add(0x10);
             self.config.write(at, 4, *address as u32);
@@ -70,9 +146,9 @@ impl Function {
                 self.config.write(at.saturating_add(4), 4, (*address >> 32) as u32);
             }
         }
-        self.config.write(0x30, 4, rom);
-        self.config.write(0x3c, 1, line.into());
-        self.config.set(4, &command.to_le_bytes());
+        self.config.write(0x30, 4, firmware.rom);
+        self.config.write(0x3c, 1, firmware.line.into());
+        self.config.write(4, 2, firmware.command.into());
     }
 
     /// A BAR.
@@ -99,13 +175,13 @@ impl Function {
 
     /// Whether it answers to accesses to memory, and to I/O ports.
     pub fn decodes(&self) -> (bool, bool) {
-        let command = self.config.read(4, 2);
+        let command = if self.power_state() == D0 { self.config.read(4, 2) } else { 0 };
         (command & MEMORY != 0, command & IO != 0)
     }
 
     /// Whether it may do DMA and send messages.
     pub fn is_bus_master(&self) -> bool {
-        self.config.read(4, 2) & BUS_MASTER != 0
+        self.power_state() == D0 && self.config.read(4, 2) & BUS_MASTER != 0
     }
 
     /// Whether its pin is asserted, whether or not anybody is told.
@@ -151,7 +227,30 @@ impl Function {
         Some(Msix { vectors, bar: (table & 7) as u8, offset: u64::from(table & !7) })
     }
 
-    /// MSI-X is on or off: its control register shows it.
+    /// How its interrupts are enabled, by its registers.
+    pub fn interrupt_mode(&self) -> InterruptMode {
+        let is_on = |id, offset, bit| {
+            self.capability(id).is_some_and(|at| self.config.read(at.saturating_add(offset), 1) & bit != 0)
+        };
+        if is_on(capability::MSIX, 3, 0x80) {
+            InterruptMode::Msix
+        } else if is_on(capability::MSI, 2, 1) {
+            InterruptMode::Msi
+        } else {
+            InterruptMode::Intx
+        }
+    }
+
+    /// MSI is on, for so many vectors of which it is capable, rounded up to a power of two; or off, for none.
+    pub fn enable_msi(&mut self, vectors: u16) {
+        let Some(at) = self.capability(capability::MSI).map(|at| at.saturating_add(2)) else { return };
+        let vectors = vectors.min(self.msi_vectors());
+        let log = vectors.checked_next_power_of_two().unwrap_or(1).trailing_zeros() as u8;
+        let control = self.config.read(at, 1) as u8 & !0x71;
+        self.config.set(at, &[if vectors == 0 { control } else { control | log << 4 | 1 }]);
+    }
+
+    /// MSI-X is on or off.
     pub fn enable_msix(&mut self, enabled: bool) {
         let Some(at) = self.capability(capability::MSIX).map(|at| at.saturating_add(3)) else { return };
         let control = self.config.read(at, 1) as u8;
@@ -160,16 +259,13 @@ impl Function {
 
     /// Whether it can be reset by itself: by function-level reset, or by its power management.
     pub fn can_reset(&self) -> bool {
-        let read = |at: usize, width| self.config.read(at, width);
-        let express = self.capability(capability::PCI_EXPRESS);
-        let features = self.capability(capability::ADVANCED_FEATURES);
-        let power = self.capability(capability::POWER_MANAGEMENT);
-        express.is_some_and(|at| read(at.saturating_add(4), 4) & 1 << 28 != 0)
-            || features.is_some_and(|at| read(at.saturating_add(3), 1) & 3 == 3)
-            || power.is_some_and(|at| read(at.saturating_add(4), 2) & 1 << 3 == 0)
+        self.capability(capability::PCI_EXPRESS).is_some_and(|at| self.has_reset_by_express(at))
+            || self.capability(capability::ADVANCED_FEATURES).is_some_and(|at| self.has_reset_by_features(at))
+            || self.loses_state()
     }
 
-    /// Resets it: its registers are as after power on, and its pin isn't asserted. What it does by itself is its model's to reset.
+    /// Resets it: its registers are as after power on, but for those that only a loss of power resets, and its pin isn't
+    /// asserted. What it does by itself is its model's to reset.
     pub fn reset(&mut self) {
         self.config.reset();
         self.set_asserted(false);

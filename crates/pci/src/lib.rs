@@ -79,5 +79,5 @@ pub use address::{Address, BadAddress};
 pub use bar::{Bar, BarKind};
 pub use config::ConfigSpace;
 pub use description::{Description, Header};
-pub use function::{Function, Msix};
+pub use function::{Firmware, Function, Msix};
 pub use model::{Bus, Device, DeviceModel, DmaFault, InterruptMode};

@@ -15,7 +15,7 @@ pub struct Device {
 /// What a device does.
 ///
 /// Offsets are within a BAR, and within its registers ([`Bar::registers`](crate::Bar::registers)); widths are 1, 2, 4 or 8 bytes,
-/// aligned. Values are little-endian, as on the bus.
+/// aligned. Values are little-endian, as on the bus; bits beyond the width don't count.
 pub trait DeviceModel: Send {
     /// A register is read. What isn't a register reads as all ones.
     fn read(&mut self, bar: u8, offset: u64, width: u8, bus: &mut dyn Bus) -> u64;

@@ -44,8 +44,10 @@ struct Wanted {
 #[derive(Clone, Copy)]
 pub(super) struct Bar {
     pub(super) area: AreaId,
-    /// How many bytes at its start are registers, in whole words; what is behind them is memory.
+    /// How many bytes at its start are registers that mappings show, in whole words.
     pub(super) registers: u64,
+    /// How many bytes behind those hold nothing, and read as all ones. The rest is memory.
+    pub(super) empty: u64,
 }
 
 /// What the configuration space allows a device.
@@ -181,7 +183,7 @@ impl Inner {
     fn notice(&mut self, surroundings: &Surroundings) {
         for bar in 0..surroundings.bars.len() {
             let (Some(Some(Bar { area, .. })), Some(Some(shown))) =
-                (surroundings.bars.get(bar), self.shown.get(bar))
+                (surroundings.bars.get(bar), self.shown.get_mut(bar))
             else {
                 continue;
             };
@@ -197,6 +199,8 @@ impl Inner {
                 .filter(|(_, (now, shown))| now != shown)
                 .map(|(word, (now, _))| (word as u64 * 4, now.try_into().map_or(0, u32::from_le_bytes)))
                 .collect();
+            // It is what mappings show now, so that it is replaced by what the registers hold then.
+            *shown = now;
             let mut bus = Attached(surroundings);
             for (offset, value) in changed {
                 self.model.write(bar as u8, offset, 4, value.into(), &mut bus);
@@ -208,13 +212,12 @@ impl Inner {
     fn publish(&mut self, surroundings: &Surroundings) {
         let wanted = lock(&surroundings.wanted).shown;
         for (bar, shown) in self.shown.iter_mut().enumerate() {
+            let Some(Some(Bar { area, registers, empty })) = surroundings.bars.get(bar) else { continue };
             if shown.is_none() && wanted.get(bar) == Some(&true) {
                 *shown = Some(Vec::new());
+                surroundings.memory.write(*area, *registers, &vec![0xff; *empty as usize]);
             }
-            let (Some(Some(Bar { area, registers })), Some(shown)) = (surroundings.bars.get(bar), shown)
-            else {
-                continue;
-            };
+            let Some(shown) = shown else { continue };
             let now: Vec<u8> = (0..*registers)
                 .step_by(4)
                 .flat_map(|offset| self.model.peek(bar as u8, offset).to_le_bytes())

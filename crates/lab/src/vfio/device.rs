@@ -97,7 +97,6 @@ pub(super) struct Slot {
     pub(super) areas: [Option<AreaId>; 6],
     /// While it is bound to vfio-pci.
     pub(super) vfio: Option<vfio_pci::Device>,
-    mode: InterruptMode,
 }
 
 /// What a slot is made of.
@@ -130,7 +129,6 @@ impl Slot {
             way,
             areas,
             vfio: None,
-            mode: InterruptMode::Intx,
         }
     }
 
@@ -191,13 +189,14 @@ impl Slot {
 
     /// The device may do what its registers say from now on.
     pub(super) fn update_conditions(&self) {
-        self.cell.set_conditions(Conditions { bus_master: self.function.is_bus_master(), mode: self.mode });
+        let (bus_master, mode) = (self.function.is_bus_master(), self.function.interrupt_mode());
+        self.cell.set_conditions(Conditions { bus_master, mode });
     }
 
     /// Hands what the device has raised to its driver.
     pub(super) fn deliver(&mut self, memory: &dyn DeviceMemory, surroundings: &Surroundings) {
         for raised in self.cell.take_raised() {
-            let interrupt = match (raised, self.mode) {
+            let interrupt = match (raised, self.function.interrupt_mode()) {
                 (Raised::Pin(asserted), _) => {
                     self.function.set_asserted(asserted);
                     if !asserted {
@@ -220,14 +219,8 @@ impl Slot {
         act: impl FnOnce(&mut vfio_pci::Device, &mut Seat<'_>) -> T,
     ) -> Option<T> {
         let vfio = self.vfio.as_mut()?;
-        let mut seat = Seat {
-            function: &mut self.function,
-            cell: &self.cell,
-            areas: &self.areas,
-            mode: &mut self.mode,
-            memory,
-            surroundings,
-        };
+        let mut seat =
+            Seat { function: &mut self.function, cell: &self.cell, areas: &self.areas, memory, surroundings };
         let result = act(vfio, &mut seat);
         self.update_conditions();
         Some(result)
@@ -337,7 +330,6 @@ pub(super) struct Seat<'a> {
     function: &'a mut Function,
     cell: &'a Cell,
     areas: &'a [Option<AreaId>; 6],
-    mode: &'a mut InterruptMode,
     memory: &'a dyn DeviceMemory,
     surroundings: &'a Surroundings,
 }
@@ -352,7 +344,9 @@ impl vfio_pci::Function for Seat<'_> {
     }
 
     fn write_config(&mut self, offset: u16, width: vfio_pci::Width, value: u32) {
-        self.function.write_config(offset.into(), width.bytes(), value);
+        if self.function.write_config(offset.into(), width.bytes(), value) {
+            self.cell.reset();
+        }
     }
 
     fn bar(&self, index: usize) -> Option<vfio_pci::Bar> {
@@ -387,12 +381,11 @@ impl vfio_pci::Function for Seat<'_> {
         self.function.is_asserted()
     }
 
-    fn enable_messages(&mut self, kind: vfio_pci::Messages, _: u32) -> Result<(), Errno> {
-        *self.mode = match kind {
-            vfio_pci::Messages::Msi => InterruptMode::Msi,
-            vfio_pci::Messages::Msix => InterruptMode::Msix,
-        };
-        self.function.enable_msix(kind == vfio_pci::Messages::Msix);
+    fn enable_messages(&mut self, kind: vfio_pci::Messages, count: u32) -> Result<(), Errno> {
+        match kind {
+            vfio_pci::Messages::Msi => self.function.enable_msi(u16::try_from(count).unwrap_or(u16::MAX)),
+            vfio_pci::Messages::Msix => self.function.enable_msix(true),
+        }
         Ok(())
     }
 
@@ -400,9 +393,11 @@ impl vfio_pci::Function for Seat<'_> {
         Ok(())
     }
 
-    fn disable_messages(&mut self, _: vfio_pci::Messages) {
-        *self.mode = InterruptMode::Intx;
-        self.function.enable_msix(false);
+    fn disable_messages(&mut self, kind: vfio_pci::Messages) {
+        match kind {
+            vfio_pci::Messages::Msi => self.function.enable_msi(0),
+            vfio_pci::Messages::Msix => self.function.enable_msix(false),
+        }
     }
 
     fn set_reachable(&mut self, reachable: bool) {
@@ -432,7 +427,9 @@ impl Slot {
         let size = self.function.config().size();
         let count = bytes.len().min(size.saturating_sub(start));
         for (at, byte) in bytes.iter().take(count).enumerate() {
-            self.function.write_config(start + at, 1, (*byte).into());
+            if self.function.write_config(start + at, 1, (*byte).into()) {
+                self.cell.reset();
+            }
         }
         self.update_conditions();
         Ok(count)

@@ -12,6 +12,8 @@ mod quiet;
 mod rom;
 mod setup;
 mod subsystem;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,11 +1,12 @@
 //! Setting up the machine that a lab file describes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use ioctlab_iommu::{Properties, SourceId};
 use ioctlab_kernel::{DeviceMemory, ProgramMemory};
-use ioctlab_pci::{Address, Device, lspci, models};
+use ioctlab_pci::{Address, BarKind, Device, Firmware, lspci, models};
 use ioctlab_type1 as type1;
 use ioctlab_vfio::{DeviceId, GroupId, GroupKind, GroupNode, Minor, Vfio};
 
@@ -17,9 +18,12 @@ use super::machine::Machine;
 use super::{Group, State};
 use crate::config::{self, Model};
 
-/// Where firmware puts the first memory BAR, and the first I/O BAR.
-const MEMORY: u64 = 0xfe00_0000;
-const PORTS: u64 = 0xc000;
+/// Where firmware puts memory BARs, and the rest of them if they are of 64 bits; and I/O BARs.
+const MEMORY: Range<u64> = 0xc000_0000..0xfec0_0000;
+const MEMORY64: u64 = 0x40_0000_0000;
+const PORTS: Range<u64> = 0xc000..0x1_0000;
+/// The largest BAR of 64 bits that it puts among those of 32.
+const LARGE: u64 = 16 << 20;
 /// What firmware leaves in the command register: I/O, memory, SERR.
 const COMMAND: u16 = 0x0103;
 
@@ -59,12 +63,12 @@ pub(super) fn state(
         node_changes: VecDeque::new(),
         parameters: config.clone(),
     };
-    let mut next_memory = MEMORY;
+    let mut room = Room { memory: MEMORY, memory64: MEMORY64, ports: PORTS };
     for (place, device) in config.devices.iter().enumerate() {
         let id = DeviceId(place as u32);
         let address = device.address.to_string();
         let failed = |why: String| format!("the device {address}: {why}");
-        let slot = slot(id, device, &state.machine, &mut next_memory).map_err(failed)?;
+        let slot = slot(id, device, &state.machine, &mut room).map_err(failed)?;
         state.machine.slots.insert(address.clone(), slot);
     }
     let own_groups = free_groups(config);
@@ -115,20 +119,52 @@ fn groups(machine: &Machine) -> Vec<Group> {
     with.chain(numbers(GroupKind::Noiommu).into_iter().map(group(GroupKind::Noiommu))).collect()
 }
 
+/// Where there are addresses left for firmware to give out.
+struct Room {
+    memory: Range<u64>,
+    memory64: u64,
+    ports: Range<u64>,
+}
+
+impl Room {
+    /// An address for a BAR.
+    ///
+    /// # Errors
+    /// There is none left.
+    fn place(&mut self, bar: &ioctlab_pci::Bar) -> Result<u64, String> {
+        let range = match bar.kind {
+            BarKind::Io => &mut self.ports,
+            BarKind::Memory64 if bar.size > LARGE => {
+                let start = self.memory64.next_multiple_of(bar.size);
+                self.memory64 = start + bar.size;
+                return Ok(start);
+            }
+            _ => &mut self.memory,
+        };
+        let start = range.start.next_multiple_of(bar.size);
+        if start + bar.size > range.end {
+            return Err(format!("there are no addresses left for {} bytes", bar.size));
+        }
+        range.start = start + bar.size;
+        Ok(start)
+    }
+}
+
 fn slot(
     id: DeviceId,
     config: &config::VfioDevice,
     machine: &Machine,
-    next: &mut u64,
+    room: &mut Room,
 ) -> Result<Slot, String> {
     let mut contents = Vec::new();
-    let mut firmware = ([0; 6], 0, config.interrupt_line, COMMAND);
+    let mut firmware = Firmware { bars: [0; 6], rom: 0, line: config.interrupt_line, command: COMMAND };
     let Device { mut function, model } = match &config.model {
         Model::Edu => models::edu::device(),
         Model::Test { memory } => models::test::device(*memory),
         Model::Clone(clone) => {
-            let (addresses, rom, line, command) = clone.dump.firmware();
-            firmware = (addresses, rom, if line == 0 { config.interrupt_line } else { line }, command & !4);
+            let found = clone.dump.firmware();
+            let line = if found.line == 0 { config.interrupt_line } else { found.line };
+            firmware = Firmware { line, ..found };
             contents.extend(clone.contents.iter().cloned());
             let overrides = lspci::Overrides { bars: clone.bars, rom: clone.rom.clone() };
             clone.dump.device(&overrides).map_err(|problem| problem.to_string())?
@@ -139,22 +175,16 @@ fn slot(
     for index in 0..6 {
         let Some(bar) = function.bar(index as u8) else { continue };
         let (Some(area), Some(at), Some(address)) =
-            (areas.get_mut(index), bars.get_mut(index), firmware.0.get_mut(index))
+            (areas.get_mut(index), bars.get_mut(index), firmware.bars.get_mut(index))
         else {
             continue;
         };
         if let Some(given) = config.bar_addresses.get(index).filter(|given| **given != 0) {
             *address = *given;
-        } else if *address & !0xf == 0 {
-            *address = if bar.kind == ioctlab_pci::BarKind::Io {
-                PORTS
-            } else {
-                let start = next.next_multiple_of(bar.size);
-                *next = start + bar.size;
-                start
-            };
+        } else if *address == 0 {
+            *address = room.place(&bar).map_err(|why| format!("BAR {index}: {why}"))?;
         }
-        if bar.kind != ioctlab_pci::BarKind::Io {
+        if bar.kind != BarKind::Io {
             let bytes = bar.size.next_multiple_of(4096);
             let made =
                 machine.memory.create(bytes).map_err(|errno| format!("memory for BAR {index}: {errno}"))?;
@@ -163,7 +193,7 @@ fn slot(
                 Model::Edu => bar.registers.min(models::edu::REGISTERS),
                 _ => bar.registers,
             };
-            *at = Some(Bar { area: made, registers: shown });
+            *at = Some(Bar { area: made, registers: shown, empty: bar.registers - shown });
         }
     }
     for (index, bytes) in contents {
@@ -171,7 +201,7 @@ fn slot(
             machine.memory.write(*area, 0, &bytes);
         }
     }
-    function.configure(&firmware.0, firmware.1, firmware.2, firmware.3);
+    function.configure(&firmware);
     let way = Arc::new(Way::new(source(config.address), Arc::clone(&machine.unit)));
     let surroundings = Surroundings::new(Arc::clone(&machine.memory), Arc::clone(&way), bars);
     let cell = Arc::new(Cell::new(model, surroundings));

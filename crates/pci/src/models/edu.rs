@@ -1,7 +1,10 @@
 //! QEMU's educational device, as its specification (`docs/specs/edu.rst`) has it.
 //!
-//! Where the specification leaves off, what QEMU does: registers below 0x80 are read and written by words only, those from there
-//! on also by 8 bytes; anything else reads as all ones and isn't written. A transfer that leaves the buffer isn't made.
+//! Where the specification leaves off, what QEMU 7.2 does: registers below 0x80 are read and written by words only, those from
+//! there on also by 8 bytes; anything else reads as all ones and isn't written. Accesses of 1 and 2 bytes don't get to the device:
+//! they read as 0. What a transfer can't read is 0, page by page, and what it can't write is lost.
+//!
+//! A transfer that leaves the buffer isn't made, and is over as others are. QEMU ends there, or goes on in its own memory.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -40,8 +43,10 @@ const DMA_RAISES: u64 = 4;
 /// Where the device's own buffer is for transfers, and its size in bytes.
 const BUFFER: u64 = 0x40000;
 const BUFFER_SIZE: u64 = 4096;
-/// How many bits an address of its transfers has, unless it is made otherwise.
-const DMA_BITS: u32 = 28;
+/// The bits that an address of its transfers has, unless it is made otherwise.
+const DMA_MASK: u64 = 0x0fff_ffff;
+/// What memory is mapped in, in bytes: one may be there, and the next one not.
+const PAGE: u64 = 4096;
 
 /// The device: 1 MiB of registers, one MSI vector, a pin.
 pub fn device() -> Device {
@@ -113,23 +118,27 @@ impl Edu {
         }
     }
 
-    /// Makes the transfer that was asked for.
+    /// Makes the transfer that was asked for, a page of memory at a time.
     fn transfer(&mut self, bus: &mut dyn Bus) {
         let to_memory = self.command & DMA_TO_MEMORY != 0;
         let (own, other) =
             if to_memory { (self.source, self.destination) } else { (self.destination, self.source) };
-        let iova = other & 1_u64.checked_shl(DMA_BITS).unwrap_or(0).wrapping_sub(1);
         let start = own.checked_sub(BUFFER).and_then(|start| usize::try_from(start).ok());
         let count = usize::try_from(self.count).ok();
         let range = start.zip(count).and_then(|(start, count)| Some(start..start.checked_add(count)?));
-        if let Some(bytes) = range.and_then(|range| self.buffer.get_mut(range)) {
-            // A device isn't told more of a failed access than that it failed; this one says nothing of it.
-            let _ = if to_memory {
-                bus.dma_write(iova, bytes)
-            } else {
-                let mut read = vec![0; bytes.len()];
-                bus.dma_read(iova, &mut read).map(|()| bytes.copy_from_slice(&read))
-            };
+        let mut rest = range.and_then(|range| self.buffer.get_mut(range)).unwrap_or_default();
+        let mut iova = other & DMA_MASK;
+        while !rest.is_empty() {
+            let in_page = PAGE.saturating_sub(iova & PAGE.saturating_sub(1));
+            let (bytes, behind) = rest.split_at_mut(rest.len().min(in_page as usize));
+            if to_memory {
+                // Nobody is told of a write that fails.
+                let _ = bus.dma_write(iova, bytes);
+            } else if bus.dma_read(iova, bytes).is_err() {
+                bytes.fill(0);
+            }
+            iova = iova.saturating_add(in_page);
+            rest = behind;
         }
     }
 }
@@ -141,7 +150,11 @@ const fn takes(offset: u64, width: u8) -> bool {
 
 impl DeviceModel for Edu {
     fn read(&mut self, _: u8, offset: u64, width: u8, _: &mut dyn Bus) -> u64 {
-        if takes(offset, width) { self.register(offset) } else { u64::MAX }
+        match width {
+            1 | 2 => 0,
+            _ if takes(offset, width) => self.register(offset),
+            _ => u64::MAX,
+        }
     }
 
     fn write(&mut self, _: u8, offset: u64, width: u8, value: u64, bus: &mut dyn Bus) {
@@ -149,6 +162,7 @@ impl DeviceModel for Edu {
             return;
         }
         let word = value as u32;
+        let value = if width == 4 { word.into() } else { value };
         // While a transfer is under way its registers stay as they are.
         let is_idle = self.command & DMA_RUN == 0;
         match offset {

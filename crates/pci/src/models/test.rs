@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::bar::Bar;
 use crate::description::{Description, Header};
 use crate::function::Function;
-use crate::model::{Bus, Device, DeviceModel, DmaFault, InterruptMode};
+use crate::model::{Bus, Device, DeviceModel, DmaFault};
 
 /// One of the ids (1af4:10f0 to 10ff) that Red Hat leaves to experiments: no driver claims it.
 const VENDOR: u16 = 0x1af4;
@@ -118,7 +118,8 @@ impl Test {
             ACKNOWLEDGE => {
                 let left = self.get(INTERRUPT_STATUS) & !value;
                 self.set(INTERRUPT_STATUS, left);
-                if left == 0 && bus.interrupt_mode() == InterruptMode::Intx {
+                // However its interrupts are enabled by now.
+                if left == 0 {
                     bus.set_intx(false);
                 }
             }
@@ -209,7 +210,9 @@ impl DeviceModel for Test {
             _ => {
                 let shift = (offset & 3).wrapping_mul(8) as u32;
                 let bits = (mask(width) as u32).checked_shl(shift).unwrap_or(0);
-                let word = self.get(offset) & !bits | (value as u32).checked_shl(shift).unwrap_or(0) & bits;
+                // A 1 there would clear what it is read from.
+                let rest = if offset & !3 == STATUS { 0 } else { self.get(offset) & !bits };
+                let word = rest | (value as u32).checked_shl(shift).unwrap_or(0) & bits;
                 self.write_word(offset & !3, word, bus);
             }
         }
@@ -228,13 +231,12 @@ impl DeviceModel for Test {
         if self.get(STATUS) & BUSY == 0 {
             return false;
         }
-        let is_over = match self.step(bus) {
-            Ok(()) => self.long(LENGTH) == 0,
-            Err(DmaFault) => true,
-        };
+        // With nothing to do there is nothing that can fail, unless it isn't known what to do.
+        let is_known = self.get(COMMAND) & OPERATION <= FROM_MEMORY_BAR;
+        let result = if is_known && self.long(LENGTH) == 0 { Ok(()) } else { self.step(bus) };
+        let is_over = result.is_err() || self.long(LENGTH) == 0;
         if is_over {
-            let faulted = self.long(LENGTH) != 0 || self.get(COMMAND) & OPERATION > FROM_MEMORY_BAR;
-            self.set(STATUS, if faulted { DONE | FAULTED } else { DONE });
+            self.set(STATUS, if result.is_err() { DONE | FAULTED } else { DONE });
             if self.get(COMMAND) & RAISES != 0 {
                 self.raise(self.get(VECTOR), bus);
             }
