@@ -81,7 +81,7 @@ impl Shared {
             return &[];
         }
         // SAFETY: `at` is within the mapping.
-        let first = unsafe { self.start.add(at) }.cast::<AtomicU64>();
+        let first = unsafe { self.mapping.start.add(at) }.cast::<AtomicU64>();
         // SAFETY: as in `cell`, for each of them.
         unsafe { std::slice::from_raw_parts(first, count) }
     }
