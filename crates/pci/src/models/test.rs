@@ -55,7 +55,7 @@ const DONE: u32 = 2;
 const FAULTED: u32 = 4;
 
 /// How much is copied at a time, in bytes: little enough for a processor's cache, and enough for what each piece costs by itself.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 256 << 10;
 
 /// The device, with so many bytes of memory in BAR 2: a power of two, at least 4096.
 pub fn device(memory: u64) -> Device {
