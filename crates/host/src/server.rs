@@ -319,6 +319,11 @@ impl State {
         )
     }
 
+    /// Whether no file is open that isn't a stream.
+    pub(crate) fn has_streams_alone(&self) -> bool {
+        self.plain.is_empty()
+    }
+
     /// Whether a file's reads and writes are a stream.
     pub(crate) fn is_stream(&self, file: FileId) -> bool {
         self.backings.contains_key(&file)

@@ -221,7 +221,7 @@ fn main() {
         None => (Isolation::Namespace, PathBuf::from("/")),
     };
     let tree = Tree::new(isolation, root, "", &nodes).expect("nodes");
-    let mut started = launch::start(&[client.into_os_string()], isolation, &[]).expect("a child");
+    let mut started = launch::start(&[client.into_os_string()], isolation, &nodes, &[]).expect("a child");
     let server = Server::new(kernel, &memory, None).expect("a server");
     server.watch().expect("a thread");
     let listener = started.take_listener().expect("a listener");
