@@ -47,7 +47,10 @@ struct Piece {
 impl Work for Piece {
     fn run(&mut self) {
         self.manner.times.fetch_add(1, Ordering::Relaxed);
-        assert_ne!(self.manner.kind.load(Ordering::Relaxed), 1, "a bug in a device");
+        if self.manner.kind.load(Ordering::Relaxed) == 1 {
+            // As a panic, but nobody is told.
+            std::panic::resume_unwind(Box::new(()));
+        }
         while self.manner.kind.load(Ordering::Relaxed) == 2 {
             std::thread::sleep(Duration::from_millis(1));
         }
