@@ -20,6 +20,9 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix,
 
 use crate::run::{eprint, plain};
 
+/// What a lab's description says of a node whose files are read and written at positions; nothing else matters to a run.
+pub(crate) const POSITIONED: &str = "positioned";
+
 /// The longest message.
 pub(crate) const MESSAGE_MAX: usize = 65_536;
 
@@ -136,14 +139,14 @@ impl Connection {
             match *words {
                 ["domain", id] => description.domain = id.parse().map_err(|_| self.confused())?,
                 ["tree", root] => description.trees.push(root.to_owned()),
-                ["node", number, presence, permissions, path] => description.nodes.push(Node {
+                ["node", number, presence, behind, permissions, path] => description.nodes.push(Node {
                     path: path.to_owned(),
                     hidden: presence == "hidden",
                     compat: false,
                     number: parse_number(number).ok_or_else(|| self.confused())?,
                     permissions: permissions.parse().map_err(|_| self.confused())?,
-                    // The server knows what stands behind it, and which subsystem serves it.
-                    behind: Behind::Stream,
+                    behind: if behind == POSITIONED { Behind::Addressed } else { Behind::Stream },
+                    // The server knows which subsystem serves it.
                     subsystem: 0,
                     device: 0,
                 }),

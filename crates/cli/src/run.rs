@@ -40,7 +40,8 @@ fn run_in_private_lab(arguments: &arguments::Run) -> Result<u8, String> {
     let trace = trace(arguments)?;
     let surroundings = Surroundings::make(arguments.isolation, kernel.nodes())?;
     let tree = surroundings.tree(kernel.nodes())?;
-    let mut started = match launch::start(&arguments.command, surroundings.isolation, &trees.roots()) {
+    let isolation = surroundings.isolation;
+    let mut started = match launch::start(&arguments.command, isolation, kernel.nodes(), &trees.roots()) {
         Ok(started) => started,
         Err(error) => return refused(arguments, error),
     };
@@ -63,7 +64,7 @@ fn run_in_shared_lab(arguments: &arguments::Run, name: &str) -> Result<u8, Strin
     let lab = control::connect(name)?;
     let Description { nodes, trees, domain } = lab.describe(arguments.domain)?;
     let surroundings = Surroundings::make(arguments.isolation, &nodes)?;
-    let mut started = match launch::start(&arguments.command, surroundings.isolation, &trees) {
+    let mut started = match launch::start(&arguments.command, surroundings.isolation, &nodes, &trees) {
         Ok(started) => started,
         Err(error) => return refused(arguments, error),
     };

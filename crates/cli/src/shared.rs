@@ -11,7 +11,7 @@ use ioctlab_host::daemon::{self, Ready};
 use ioctlab_host::isolation::{Isolation, Tree};
 use ioctlab_host::launch;
 use ioctlab_host::{Memory, Owner, Run, Server, Trace, Trees};
-use ioctlab_kernel::Opener;
+use ioctlab_kernel::{Behind, Opener};
 use ioctlab_lab::{Lab, Request, XenRequest, config};
 use rustix::net::SendFlags;
 
@@ -216,7 +216,9 @@ impl Shared {
             for node in kernel.nodes() {
                 let number = node.number.map_or("file".to_owned(), |n| format!("{}:{}", n.major, n.minor));
                 let presence = if node.hidden { "hidden" } else { "there" };
-                let _ = writeln!(text, "node {number} {presence} {} {}", node.permissions, node.path);
+                let behind = if node.behind == Behind::Addressed { control::POSITIONED } else { "other" };
+                let permissions = node.permissions;
+                let _ = writeln!(text, "node {number} {presence} {behind} {permissions} {}", node.path);
             }
         });
         for root in self.trees.roots() {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use ioctlab_kernel::{Behind, Node};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -59,12 +60,15 @@ const X32: u32 = 0x4000_0000;
 /// Stands for "notify" in the compiled program until [`patch`] puts that in: the compiler has no such action.
 const MARKER: u32 = 0x1ab;
 
-/// The filter for programs that run with this isolation.
+/// The filter for programs that run with this isolation, in a lab with these nodes.
 ///
 /// # Errors
 /// None that a caller can bring about: the rules are fixed.
-pub(crate) fn build(isolation: Isolation) -> io::Result<Vec<Instruction>> {
+pub(crate) fn build(isolation: Isolation, nodes: &[Node]) -> io::Result<Vec<Instruction>> {
     let mut rules = native_rules(isolation)?;
+    if nodes.iter().any(|node| node.behind == Behind::Addressed) {
+        add_regions(&mut rules)?;
+    }
     let frequent = [libc::SYS_read, libc::SYS_write];
     let first = compile(frequent.iter().filter_map(|number| rules.remove_entry(number)).collect())?;
     let rest = by_number(rules.into_iter().collect())?;
@@ -162,18 +166,6 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
         masked(3, file_is_shared, libc::MAP_SHARED as u64)?,
         condition(4, SeccompCmpOp::Ne, u64::from(window::PASSAGE))?,
     ])?);
-    // A VFIO device's regions, whatever the descriptor's number: it may be passed by another process, or be a redirection. What lies
-    // that far out in a file is a region; and so few bytes are rarely read of anything but registers.
-    for call in [libc::SYS_pread64, libc::SYS_pwrite64] {
-        let wide = |argument, operator, value| {
-            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)
-                .map_err(io::Error::other)
-        };
-        let in_region = vec![wide(3, SeccompCmpOp::Ge, FAR)?, wide(3, SeccompCmpOp::Lt, FAR * REGIONS)?];
-        let rules = rules.entry(call).or_default();
-        rules.push(rule(in_region)?);
-        rules.push(rule(vec![wide(2, SeccompCmpOp::Le, REGISTER)?])?);
-    }
     for command in [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFL] {
         let mut conditions = in_window(0)?;
         conditions.push(equals(1, command as u64)?);
@@ -247,6 +239,22 @@ fn native_rules(isolation: Isolation) -> io::Result<Rules> {
         rules.insert(call, Vec::new());
     }
     Ok(rules)
+}
+
+/// A VFIO device's regions, whatever the descriptor's number: it may be passed by another process, or be a redirection. What lies
+/// that far out in a file is a region; and so few bytes are rarely read of anything but registers.
+fn add_regions(rules: &mut Rules) -> io::Result<()> {
+    for call in [libc::SYS_pread64, libc::SYS_pwrite64] {
+        let wide = |argument, operator, value| {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)
+                .map_err(io::Error::other)
+        };
+        let in_region = vec![wide(3, SeccompCmpOp::Ge, FAR)?, wide(3, SeccompCmpOp::Lt, FAR * REGIONS)?];
+        let rules = rules.entry(call).or_default();
+        rules.push(rule(in_region)?);
+        rules.push(rule(vec![wide(2, SeccompCmpOp::Le, REGISTER)?])?);
+    }
+    Ok(())
 }
 
 fn compat_rules() -> io::Result<Rules> {

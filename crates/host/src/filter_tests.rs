@@ -39,8 +39,22 @@ fn decide(program: &[Instruction], architecture: u32, number: i64, arguments: [u
 const TRAPPED: u32 = libc::SECCOMP_RET_USER_NOTIF;
 const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
 
+/// A lab's node.
+fn node(behind: Behind) -> Node {
+    Node {
+        path: "/dev/node".to_owned(),
+        number: None,
+        behind,
+        hidden: false,
+        permissions: 0o600,
+        compat: false,
+        subsystem: 0,
+        device: 0,
+    }
+}
+
 fn native(isolation: Isolation, number: i64, arguments: [u64; 6]) -> u32 {
-    decide(&build(isolation).expect("fixed rules"), X86_64, number, arguments)
+    decide(&build(isolation, &[node(Behind::Addressed)]).expect("fixed rules"), X86_64, number, arguments)
 }
 
 fn both(number: i64, arguments: [u64; 6]) -> u32 {
@@ -140,7 +154,7 @@ fn standard_descriptors_show_no_socket() {
 
 #[test]
 fn other_entries_do_not_slip_past() {
-    let program = build(Isolation::Namespace).expect("fixed rules");
+    let program = build(Isolation::Namespace, &[node(Behind::Addressed)]).expect("fixed rules");
     let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
     assert_eq!(decide(&program, X86_64, 0x4000_0000 + libc::SYS_read, [768, 0, 0, 0, 0, 0]), refused, "x32");
     assert_eq!(decide(&program, X86_64, libc::SYS_io_uring_setup, [0; 6]), TRAPPED);
@@ -155,7 +169,7 @@ fn other_entries_do_not_slip_past() {
 #[test]
 fn nothing_is_killed_or_traced() {
     for isolation in [Isolation::Namespace, Isolation::Paths] {
-        for instruction in build(isolation).expect("fixed rules") {
+        for instruction in build(isolation, &[node(Behind::Addressed)]).expect("fixed rules") {
             if u32::from(instruction.code) == libc::BPF_RET | libc::BPF_K {
                 let known = [TRAPPED, ALLOWED, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32];
                 assert!(known.contains(&instruction.k), "{:#x}", instruction.k);
@@ -213,6 +227,19 @@ fn regions_of_vfio_devices_are_trapped_by_any_number() {
                 assert_eq!(both(call, [3, 0, 8, offset, 0, 0]), TRAPPED, "a register");
             }
             assert_eq!(both(call, [768, 0, 4096, offset, 0, 0]), TRAPPED, "{call} {offset:#x}");
+        }
+    }
+}
+
+/// They cost something, and those who have none of these devices don't pay.
+#[test]
+fn without_vfio_nothing_is_trapped_for_its_regions() {
+    let program =
+        build(Isolation::Namespace, &[node(Behind::Stream), node(Behind::File)]).expect("fixed rules");
+    for call in [libc::SYS_pread64, libc::SYS_pwrite64] {
+        for offset in [0, 7 << 40] {
+            assert_eq!(decide(&program, X86_64, call, [3, 0, 8, offset, 0, 0]), ALLOWED, "{call}");
+            assert_eq!(decide(&program, X86_64, call, [768, 0, 8, offset, 0, 0]), TRAPPED, "{call}");
         }
     }
 }

@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
+use ioctlab_kernel::Node;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -59,14 +60,19 @@ const EXEC_FAILED: u8 = 2;
 /// It goes on without the trees: the step that was refused follows, after its length.
 const NO_TREES: u8 = 3;
 
-/// Forks a process that runs `command` under the filter for `isolation`. Its calls wait until they are served. In a namespace
-/// it sees the `trees`, directories in `/sys`, as soon as they are served; with trapped paths it never does.
+/// Forks a process that runs `command` under the filter for `isolation` and a lab with these nodes. Its calls wait until they are
+/// served. In a namespace it sees the `trees`, directories in `/sys`, as soon as they are served; with trapped paths it never does.
 ///
 /// # Errors
 /// If the process can't be made or refuses the filter.
-pub fn start(command: &[OsString], isolation: Isolation, trees: &[String]) -> Result<Started, LaunchError> {
+pub fn start(
+    command: &[OsString],
+    isolation: Isolation,
+    nodes: &[Node],
+    trees: &[String],
+) -> Result<Started, LaunchError> {
     let other = LaunchError::Other;
-    let filter = filter::build(isolation).map_err(other)?;
+    let filter = filter::build(isolation, nodes).map_err(other)?;
     let arguments: Vec<CString> = command
         .iter()
         .map(|argument| CString::new(argument.clone().into_vec()).map_err(io::Error::from))

@@ -4,6 +4,7 @@
 //! though. So somebody looks now and then at who has been at it for too long, and starts another thread in its place.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// How often that is looked at while anybody is at one.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What starts another thread.
-pub(crate) type Replace = Arc<dyn Fn() + Send + Sync>;
+/// What starts another thread, and says whether it could.
+pub(crate) type Replace = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Who is at work, and since when.
 #[derive(Default)]
@@ -33,10 +34,14 @@ struct State {
 
 impl Relief {
     /// Does `work`, on this thread. If it takes too long, `replace` is called from another one meanwhile. Returns the work's
-    /// result, and whether this thread has been replaced.
-    pub(crate) fn guard<T>(self: &Arc<Self>, replace: &Replace, work: impl FnOnce() -> T) -> (T, bool) {
+    /// result (an error if it panicked), and whether this thread has been replaced.
+    pub(crate) fn guard<T>(
+        self: &Arc<Self>,
+        replace: &Replace,
+        work: impl FnOnce() -> T,
+    ) -> (std::thread::Result<T>, bool) {
         let number = self.begin(replace);
-        let result = work();
+        let result = catch_unwind(AssertUnwindSafe(work));
         let replaced = self.lock().at_work.remove(&number).is_none();
         (result, replaced)
     }
@@ -66,13 +71,15 @@ impl Relief {
                 state = self.wait(state);
                 continue;
             }
-            let too_long = |begun: &Instant| begun.elapsed() > PATIENCE;
-            let late =
-                state.at_work.iter().find(|(_, (begun, _))| too_long(begun)).map(|(number, _)| *number);
-            if let Some((_, replace)) = late.and_then(|number| state.at_work.remove(&number)) {
-                drop(state);
-                replace();
-                state = self.lock();
+            let late = state.at_work.iter_mut().find(|(_, (begun, _))| begun.elapsed() > PATIENCE);
+            if let Some((number, (begun, replace))) = late {
+                // With all of this locked: who ends just now is either replaced or not.
+                if replace() {
+                    let number = *number;
+                    state.at_work.remove(&number);
+                } else {
+                    *begun = Instant::now();
+                }
                 continue;
             }
             state = self.begun.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
@@ -98,26 +105,53 @@ impl Relief {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::resume_unwind;
     use std::sync::mpsc;
+
+    /// What a thread's work gave, and whether it was replaced.
+    fn guard<T>(relief: &Arc<Relief>, replace: &Replace, work: impl FnOnce() -> T) -> (Option<T>, bool) {
+        let (result, replaced) = relief.guard(replace, work);
+        (result.ok(), replaced)
+    }
+
+    #[test]
+    fn who_cannot_be_replaced_stays() {
+        let relief = Arc::new(Relief::default());
+        let (sender, tried) = mpsc::channel();
+        let replace: Replace = Arc::new(move || {
+            sender.send(()).expect("the test waits");
+            false
+        });
+        let wait = || (0..2).for_each(|_| tried.recv_timeout(Duration::from_secs(20)).expect("a try"));
+        assert_eq!(guard(&relief, &replace, wait), (Some(()), false));
+    }
+
+    #[test]
+    fn who_panics_is_not_replaced() {
+        let relief = Arc::new(Relief::default());
+        let replace: Replace = Arc::new(|| true);
+        assert_eq!(guard(&relief, &replace, || resume_unwind(Box::new(()))), (None::<()>, false));
+        assert!(relief.lock().at_work.is_empty());
+    }
 
     #[test]
     fn only_who_takes_too_long_is_replaced() {
         let relief = Arc::new(Relief::default());
         let (sender, replaced) = mpsc::channel();
-        let replace: Replace = Arc::new(move || sender.send(()).expect("the test waits"));
+        let replace: Replace = Arc::new(move || sender.send(()).is_ok());
         for _ in 0..1000 {
-            assert_eq!(relief.guard(&replace, || 7), (7, false));
+            assert_eq!(guard(&relief, &replace, || 7), (Some(7), false));
         }
         let other = Arc::clone(&relief);
         let (release, released) = mpsc::channel();
         let theirs = Arc::clone(&replace);
         let stuck = std::thread::spawn(move || {
-            other.guard(&theirs, || released.recv().expect("released in the end"))
+            guard(&other, &theirs, || released.recv().expect("released in the end"))
         });
         replaced.recv_timeout(Duration::from_secs(20)).expect("a replacement");
-        assert_eq!(relief.guard(&replace, || 8), (8, false), "others go on");
+        assert_eq!(guard(&relief, &replace, || 8), (Some(8), false), "others go on");
         release.send(9).expect("it waits");
-        assert_eq!(stuck.join().expect("it ends"), (9, true));
+        assert_eq!(stuck.join().expect("it ends"), (Some(9), true));
         assert!(replaced.try_recv().is_err(), "one replacement for one thread");
     }
 }

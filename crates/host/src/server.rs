@@ -89,8 +89,8 @@ pub(crate) struct State {
     perform: Perform,
     timer: OwnedFd,
     timer_is_set: bool,
-    /// The threads that serve runs.
-    runs: HashMap<u64, (i32, Arc<Run>)>,
+    /// The runs, with the threads that serve them.
+    runs: HashMap<u64, (Option<i32>, Arc<Run>)>,
     next_run: u64,
     epoll: Arc<OwnedFd>,
 }
@@ -319,6 +319,11 @@ impl State {
         )
     }
 
+    /// Whether no file is open that isn't a stream.
+    pub(crate) fn has_streams_alone(&self) -> bool {
+        self.plain.is_empty()
+    }
+
     /// Whether a file's reads and writes are a stream.
     pub(crate) fn is_stream(&self, file: FileId) -> bool {
         self.backings.contains_key(&file)
@@ -366,24 +371,31 @@ impl State {
         Ok(group)
     }
 
-    /// Notes the thread that serves a run; it is interrupted when nobody is left at the run's listener.
-    pub(crate) fn watch_run(&mut self, run: &Arc<Run>, listener: impl AsFd, thread: i32) -> u64 {
+    /// Notes a run. The thread that serves it is interrupted when nobody is left at the run's listener.
+    pub(crate) fn watch_run(&mut self, run: &Arc<Run>, listener: impl AsFd) -> u64 {
         let id = self.next_run;
         self.next_run += 1;
-        self.runs.insert(id, (thread, Arc::clone(run)));
+        self.runs.insert(id, (None, Arc::clone(run)));
         let once = EventFlags::HUP | EventFlags::ONESHOT;
         // Without it the thread still ends by itself, on a kernel that tells it.
         let _ = epoll::add(&self.epoll, listener, EventData::new_u64(RUN | id), once);
         id
     }
 
-    /// A run's thread is about to end.
+    /// A thread serves a run from here on.
+    pub(crate) fn run_is_served_by(&mut self, id: u64, thread: i32) {
+        if let Some((serving, _)) = self.runs.get_mut(&id) {
+            *serving = Some(thread);
+        }
+    }
+
+    /// Nobody is left of a run.
     pub(crate) fn forget_run(&mut self, id: u64) {
         self.runs.remove(&id);
     }
 
     fn interrupt_run(&self, id: u64) {
-        if let Some((thread, _)) = self.runs.get(&id) {
+        if let Some((Some(thread), _)) = self.runs.get(&id) {
             misc::interrupt_thread(*thread, INTERRUPT);
         }
     }
@@ -533,7 +545,7 @@ fn perform(server: Weak<Server>) -> Perform {
 }
 
 /// Stands for the caller where nobody called.
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Caller for Nobody {}
 

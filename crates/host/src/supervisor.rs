@@ -20,40 +20,51 @@ impl Server {
     /// `EAGAIN` if no thread can be made.
     pub fn supervise(self: &Arc<Self>, run: Run, listener: OwnedFd) -> io::Result<()> {
         misc::make_interrupting(INTERRUPT);
-        start(self, &Arc::new(run), &Arc::new(Listener::new(listener)))
+        let (run, listener) = (Arc::new(run), Arc::new(Listener::new(listener)));
+        let id = self.lock().watch_run(&run, &*listener);
+        start(self, id, &run, &listener).inspect_err(|_| self.lock().forget_run(id))
     }
 }
 
-/// Starts a thread that serves a run's calls.
-fn start(server: &Arc<Server>, run: &Arc<Run>, listener: &Arc<Listener>) -> io::Result<()> {
+/// Starts a thread that serves a run's calls: the first, or one in the place of another that a device keeps.
+fn start(server: &Arc<Server>, id: u64, run: &Arc<Run>, listener: &Arc<Listener>) -> io::Result<()> {
     let (server, run, listener) = (Arc::clone(server), Arc::clone(run), Arc::clone(listener));
     let serve = move || {
         let replace: Replace = {
             let (server, run, listener) = (Arc::clone(&server), Arc::clone(&run), Arc::clone(&listener));
-            // Without a thread in its place, the run waits for this one.
-            Arc::new(move || drop(start(&server, &run, &listener)))
+            Arc::new(move || start(&server, id, &run, &listener).is_ok())
         };
-        let id = server.lock().watch_run(&run, &*listener, misc::current_thread());
-        serve(&server, &run, &listener, &replace);
-        server.lock().forget_run(id);
+        server.lock().run_is_served_by(id, misc::current_thread());
+        if serve(&server, &run, &listener, &replace) == End::OfRun {
+            server.lock().forget_run(id);
+        }
     };
     std::thread::Builder::new().name("calls".into()).spawn(serve)?;
     Ok(())
 }
 
-fn serve(server: &Server, run: &Run, listener: &Listener, replace: &Replace) {
+/// Why a thread serves a run no longer.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// Another one does.
+    Replaced,
+    /// Nobody is left who could make a call.
+    OfRun,
+}
+
+fn serve(server: &Server, run: &Run, listener: &Listener, replace: &Replace) -> End {
     loop {
         match listener.receive() {
             Ok(notification) => {
                 if answer(server, run, listener, replace, &notification) {
-                    return;
+                    return End::Replaced;
                 }
             }
             Err(error) => match error.raw_os_error() {
                 // Interrupted because nobody is left (before Linux 6.11, which says so), or the caller was killed or
                 // interrupted before the call could be fetched.
                 Some(libc::EINTR | libc::ENOENT) if !has_hung_up(listener) => {}
-                _ => return,
+                _ => return End::OfRun,
             },
         }
     }

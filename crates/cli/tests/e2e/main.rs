@@ -11,6 +11,7 @@ mod clients;
 mod conformance;
 mod container;
 mod differences;
+mod forks;
 mod hostile;
 mod identity;
 mod idle;

@@ -5,17 +5,25 @@ use std::sync::MutexGuard;
 use ioctlab_abi::Errno;
 use ioctlab_kernel::{FileId, Reply, Segment, Stop, UserPtr};
 
-use super::transfer::{fetch_segments, log};
+use super::transfer::{fetch_segments, fetch_segments_ahead, log};
 use super::{Call, work};
 use crate::server::State;
 use crate::sys::seccomp::Answer;
+use crate::window;
 
 /// `pread`, `pwrite` and their vectored forms.
 ///
 /// A stream has no positions, which the kernel says by itself; a driver without `read` and `write` refuses them as it does
 /// those.
 pub(super) fn positioned(call: &mut Call<'_>, position: u64, reading: bool, vectored: bool) -> Answer {
+    if vectored {
+        fetch_segments_ahead(call);
+    }
     let mut state = call.server.lock();
+    // Outside of the window nearly all of these are small ones of other files.
+    if window::place(call.argument(0)).is_none() && state.has_streams_alone() {
+        return Answer::Continue;
+    }
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
     if state.is_stream(file) || state.has_contents(file) || (position as i64) < 0 {

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use ioctlab_abi::Errno;
-use ioctlab_kernel::{CallResult, FileId, Request, Segment, Stop, UserPtr, each_segment};
+use ioctlab_kernel::{CallResult, FileId, Request, Segment, Stop, UserMemory, UserPtr, each_segment};
 
 use super::{Call, addressed, work};
 use crate::server::State;
@@ -12,6 +12,8 @@ use crate::trace::Record;
 
 /// As many segments as one vectored call may have.
 const SEGMENTS_MAX: u64 = 1024;
+/// `struct iovec`, in bytes.
+const SEGMENT: usize = 16;
 /// What is copied of a write before the lab is locked, in bytes; more than these drivers take at once.
 const FETCHED_MAX: u64 = 4096;
 /// `RWF_HIPRI`: the one flag that a driver without asynchronous reads and writes takes (and ignores).
@@ -157,6 +159,7 @@ pub(super) fn log(
 }
 
 fn vectored(call: &mut Call<'_>, reading: bool) -> Answer {
+    fetch_segments_ahead(call);
     let mut state = call.server.lock();
     state.handle_pending_events();
     let Some(file) = call.device(&mut state, call.argument(0)) else { return Answer::Continue };
@@ -197,15 +200,19 @@ pub(super) fn lseek(call: &mut Call<'_>) -> Answer {
     }
 }
 
+/// To be called before the lab is locked.
+pub(super) fn fetch_segments_ahead(call: &mut Call<'_>) {
+    let count = call.argument(2).min(SEGMENTS_MAX) as usize;
+    call.memory.fetch_ahead(call.argument(1), count * SEGMENT);
+}
+
 pub(super) fn fetch_segments(call: &mut Call<'_>) -> Result<Vec<Segment>, Errno> {
     let (at, count) = (call.argument(1), call.argument(2));
     if count > SEGMENTS_MAX {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = vec![0; count as usize * 16];
-    if call.memory.read_some(at, &mut bytes) != bytes.len() {
-        return Err(Errno::EFAULT);
-    }
+    let mut bytes = vec![0; count as usize * SEGMENT];
+    call.memory.read(UserPtr(at), &mut bytes)?;
     let mut segments = Vec::with_capacity(count as usize);
     let (words, _) = bytes.as_chunks::<8>();
     for pair in words.chunks_exact(2) {

@@ -7,7 +7,7 @@ use ioctlab_kernel::{CallResult, FileId, Reply, Stop, Work};
 use rustix::fs::OFlags;
 
 use super::{Call, open};
-use crate::server::State;
+use crate::server::{Nobody, State};
 use crate::sys::seccomp::Answer;
 
 /// Goes on with an ioctl on `file` that a driver has answered.
@@ -53,10 +53,18 @@ pub(super) fn perform<'a>(
     state.kernel.hold(file);
     drop(state);
     // A call that another thread's stands in for has none to stand in for it: it is the last that this thread serves.
-    let ((), replaced) = call.server.relief.guard(call.replace, || work.run());
+    let (run, replaced) = call.server.relief.guard(call.replace, || work.run());
     call.is_replaced |= replaced;
+    // If the caller was killed meanwhile, as by another thread's `execve`, then what is at its number now is no business of this.
+    let is_awaited = call.listener.is_awaited(call.id);
     let mut state = call.server.lock();
-    let result = state.with_caller(call.thread, &mut call.memory, |_, caller| work.finish(caller));
+    let result = match run {
+        Ok(()) if is_awaited => {
+            state.with_caller(call.thread, &mut call.memory, |_, caller| work.finish(caller))
+        }
+        Ok(()) => work.finish(&mut Nobody),
+        Err(_) => Err(Errno::EIO),
+    };
     state.kernel.let_go(file);
     state.settle();
     (result, state)

@@ -14,6 +14,7 @@ const fn request(direction: u32, number: u32, size: usize) -> libc::Ioctl {
 
 const RECV: libc::Ioctl = request(3, 0, size_of::<libc::seccomp_notif>());
 const SEND: libc::Ioctl = request(3, 1, size_of::<libc::seccomp_notif_resp>());
+const ID_VALID: libc::Ioctl = request(1, 2, size_of::<u64>());
 const ADDFD: libc::Ioctl = request(1, 3, size_of::<libc::seccomp_notif_addfd>());
 const SET_FLAGS: libc::Ioctl = request(1, 4, size_of::<u64>());
 
@@ -100,6 +101,12 @@ impl Listener {
         }
         // SAFETY: `raw` is a seccomp_notif_resp, as SEND's number says.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw mut raw) }).map(drop)
+    }
+
+    /// Whether a call's caller still waits for its answer. If not, another program may have its number.
+    pub(crate) fn is_awaited(&self, id: u64) -> bool {
+        // SAFETY: ID_VALID only reads the id that it is given.
+        unsafe { libc::ioctl(self.0.as_raw_fd(), ID_VALID, &raw const id) == 0 }
     }
 
     /// Puts a copy of `file` into the caller's descriptor table, at `number` or at the lowest free one, and answers the

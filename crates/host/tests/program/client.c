@@ -310,6 +310,54 @@ static void signalled(void)
 	CHECK(close(event) == 0 && close(semaphore) == 0);
 }
 
+/* Where the program that makes a call has a page, and the next program of its process, too. */
+#define PLACE ((unsigned char *)0x7000000000)
+
+static unsigned char *page_at_place(void)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+	unsigned char *page = mmap(PLACE, PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+	CHECK(page == PLACE);
+	return page;
+}
+
+static char number[16], before[16];
+
+static void *executes(void *unused)
+{
+	execl("/proc/self/exe", "next", number, before, NULL);
+	return unused;
+}
+
+/* A call's work goes on while its process gets another program, whose memory isn't the call's. */
+static void outlived(void)
+{
+	int status;
+	pid_t child = fork();
+	if (child == 0) {
+		pthread_t thread;
+		snprintf(number, sizeof(number), "%d", fd);
+		snprintf(before, sizeof(before), "%d", DO(17, 0));
+		CHECK(DO(15, 2) == 0 && pthread_create(&thread, NULL, executes, NULL) == 0);
+		DO(16, page_at_place());
+		_exit(1);
+	}
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	CHECK(DO(16, page_at_place()) == 0 && *PLACE == 0xff && munmap(PLACE, PAGE) == 0);
+}
+
+static void next_program(char **argv)
+{
+	fd = atoi(argv[1]);
+	CHECK(*page_at_place() == 0);
+	CHECK(DO(15, 0) == 0);
+	for (int tries = 0; DO(17, 0) == atoi(argv[2]); tries++) {
+		CHECK(tries < 5000);
+		usleep(1000);
+	}
+	CHECK(*PLACE == 0);
+}
+
 static int waits(void *unused)
 {
 	(void)unused;
@@ -322,6 +370,10 @@ static int waits(void *unused)
 int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = caught };
+	if (argc == 3) {
+		next_program(argv);
+		return 0;
+	}
 	if (argc > 1) {
 		/* The next program of the process: its memory isn't the device's, though another process still has the one before's. */
 		fd = atoi(argv[1]);
@@ -344,8 +396,9 @@ int main(int argc, char **argv)
 	removed();
 	lent();
 	signalled();
+	outlived();
 	static char stack[16384];
-	char number[16], address[32], other[16];
+	char address[32], other[16];
 	snprintf(number, sizeof(number), "%d", fd);
 	snprintf(address, sizeof(address), "%lx", (unsigned long)argv);
 	snprintf(other, sizeof(other), "%d", clone(waits, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL));

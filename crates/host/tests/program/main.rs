@@ -34,22 +34,34 @@ struct Manner {
     /// 1: it panics; 2: it waits for another manner.
     kind: AtomicI64,
     times: AtomicI64,
+    finished: AtomicI64,
 }
 
 /// Work that a device does.
-struct Piece(Arc<Manner>);
+struct Piece {
+    manner: Arc<Manner>,
+    /// Where a byte is written to in the end, unless it is 0.
+    to: UserPtr,
+}
 
 impl Work for Piece {
     fn run(&mut self) {
-        self.0.times.fetch_add(1, Ordering::Relaxed);
-        assert_ne!(self.0.kind.load(Ordering::Relaxed), 1, "a bug in a device");
-        while self.0.kind.load(Ordering::Relaxed) == 2 {
+        self.manner.times.fetch_add(1, Ordering::Relaxed);
+        if self.manner.kind.load(Ordering::Relaxed) == 1 {
+            // As a panic, but nobody is told.
+            std::panic::resume_unwind(Box::new(()));
+        }
+        while self.manner.kind.load(Ordering::Relaxed) == 2 {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn finish(self: Box<Self>, _: &mut dyn Caller) -> Result<i64, Errno> {
-        Ok(self.0.times.load(Ordering::Relaxed))
+    fn finish(self: Box<Self>, caller: &mut dyn Caller) -> Result<i64, Errno> {
+        self.manner.finished.fetch_add(1, Ordering::Relaxed);
+        if self.to.0 != 0 {
+            caller.write(self.to, &[0xff])?;
+        }
+        Ok(0)
     }
 }
 
@@ -124,7 +136,11 @@ impl Subsystem for Device {
                 self.work.kind.store(argument as i64, Ordering::Relaxed);
                 0
             }
-            16 => return Ok(Reply::Work(Box::new(Piece(Arc::clone(&self.work))))),
+            16 => {
+                let (manner, to) = (Arc::clone(&self.work), UserPtr(argument));
+                return Ok(Reply::Work(Box::new(Piece { manner, to })));
+            }
+            17 => self.work.finished.load(Ordering::Relaxed),
             _ => return Err(Errno::ENOTTY.into()),
         };
         Ok(value.into())
@@ -169,7 +185,7 @@ impl Subsystem for Device {
     }
 
     fn signalled(&mut self, _: EventId) -> Option<Box<dyn Work>> {
-        Some(Box::new(Piece(Arc::clone(&self.work))))
+        Some(Box::new(Piece { manner: Arc::clone(&self.work), to: UserPtr(0) }))
     }
 }
 
@@ -208,7 +224,7 @@ fn main() {
         None => (Isolation::Namespace, PathBuf::from("/")),
     };
     let tree = Tree::new(isolation, root, "", &nodes).expect("nodes");
-    let mut started = launch::start(&[client.into_os_string()], isolation, &[]).expect("a child");
+    let mut started = launch::start(&[client.into_os_string()], isolation, &nodes, &[]).expect("a child");
     let server = Server::new(kernel, &memory, None).expect("a server");
     server.watch().expect("a thread");
     let listener = started.take_listener().expect("a listener");

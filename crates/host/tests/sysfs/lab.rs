@@ -53,7 +53,7 @@ fn run(root: &str, same_root: bool) -> Run {
 
 fn run_private(trees: Arc<Trees>, command: &[OsString]) -> i32 {
     isolation::enter_namespace(&[]).unwrap();
-    let mut started = launch::start(command, Isolation::Namespace, &trees.roots()).unwrap();
+    let mut started = launch::start(command, Isolation::Namespace, &[], &trees.roots()).unwrap();
     let server = server();
     server.supervise(run("", true), started.take_listener().unwrap()).unwrap();
     if let Some(connection) = started.take_trees() {
@@ -92,7 +92,7 @@ fn serve_shared(command: &[OsString]) -> i32 {
 
 fn attach(command: &[OsString]) -> i32 {
     isolation::enter_namespace(&[]).unwrap();
-    let mut started = launch::start(command, Isolation::Namespace, &Fake::new().roots()).unwrap();
+    let mut started = launch::start(command, Isolation::Namespace, &[], &Fake::new().roots()).unwrap();
     let (listener, connection) = (started.take_listener().unwrap(), started.take_trees().unwrap());
     let pid = started.pid.to_string();
     launch::send_with(std::io::stdin(), pid.as_bytes(), &[listener.as_fd(), connection.as_fd()]).unwrap();
